@@ -30,6 +30,7 @@ MODULES = (
     "data/_registered",
     "data/_stored",
     "data/_uploads",
+    "identity/_client",
     "results/_artifacts",
     "results/_predictions",
     "results/_results",

@@ -55,7 +55,7 @@ def test_gc_lists_before_it_deletes(talweg: Talweg, client: Client, worker: Work
     assert client.job(best)
     done = talweg("gc", "--older-than", "soon")
     assert done.status == 2
-    assert "an age must look like 30d, 12h or 4w" in done.err
+    assert "a time must look like 30d, 12h or 4w" in done.err
 
 
 def test_folders_of_forgotten_jobs_are_listed_before_they_are_removed(

@@ -9,12 +9,18 @@ import yaml
 from tests.deploy.dockerfiles import Dockerfile
 from tests.deploy.test_settings_page import variables_of
 
+from talweg.server.errors import BadSetting
 from talweg.server.settings import Settings as ServerSettings
 from talweg.worker.settings import Settings as WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-SECRETS = {"BROKER_PASSWORD": "b1", "DATABASE_PASSWORD": "d2"}
+SECRETS = {
+    "BROKER_PASSWORD": "b1",
+    "DATABASE_PASSWORD": "d2",
+    "ADMIN_TOKEN": "a3",
+    "WORKER_TOKEN": "w4",
+}
 READERS = {"server": "server", "worker": "worker", "worker-gpu": "worker"}
 
 
@@ -69,21 +75,27 @@ def test_it_has_the_services_of_a_service(services: dict[str, dict[str, Any]]) -
 def test_every_variable_is_one_that_its_service_reads(
     name: str, services: dict[str, dict[str, Any]]
 ) -> None:
-    assert set(services[name]["environment"]) <= set(variables_of(READERS[name]))
+    # Clients and workers read those of security.
+    read = set(variables_of(READERS[name])) | set(variables_of("security"))
+    assert set(services[name]["environment"]) <= read
 
 
 def test_the_server_takes_its_settings(services: dict[str, dict[str, Any]]) -> None:
     settings = ServerSettings.from_env(services["server"]["environment"])
-    assert settings.allow_remote
+    assert settings.authentication == "token"
+    assert settings.insecure
     assert settings.database_url == "postgresql://talweg:d2@postgres:5432/talweg"
     assert settings.broker_url == "redis://:b1@redis:6379/0"
     port = port_of(services["server"])
     assert settings.listen == f"0.0.0.0:{port}"
     assert dockerfile(services["server"]).one("EXPOSE") == port
     assert ServerSettings().listen.endswith(f":{port}")
-    in_image = ServerSettings.from_env(dockerfile(services["server"]).env)
-    uploads, blobs = services["server"]["volumes"]
+    whole = {**dockerfile(services["server"]).env, **services["server"]["environment"]}
+    in_image = ServerSettings.from_env(whole)
+    uploads, blobs, identity = services["server"]["volumes"]
     assert uploads.split(":")[1] == in_image.uploads
+    # Else all tokens of the record were worthless after a new container.
+    assert identity.split(":")[1] == str(in_image.token_key_file.parent)
     # Workers read the data that the server stores.
     assert blobs == f"blobs:{in_image.blobs}" == services["worker"]["volumes"][1]
 
@@ -107,9 +119,29 @@ def test_workers_reach_the_server_the_broker_and_mlflow(
     assert spool.split(":")[1] == str(settings.spool_dir)
     # All workers see the same checkpoints, and the server sends what they leave.
     assert blobs == f"blobs:{settings.blobs}"
-    server = dockerfile(services["server"])
-    assert blobs in services["server"]["volumes"]
-    assert ServerSettings.from_env(server.env).blobs == settings.blobs
+    server = services["server"]
+    assert blobs in server["volumes"]
+    whole = {**dockerfile(server).env, **server["environment"]}
+    assert ServerSettings.from_env(whole).blobs == settings.blobs
+
+
+def test_the_image_of_the_server_asks_for_protection(services: dict[str, dict[str, Any]]) -> None:
+    with pytest.raises(BadSetting, match="TALWEG_TLS_CERT_FILE"):
+        ServerSettings.from_env(dockerfile(services["server"]).env)
+
+
+def test_server_and_workers_have_the_tokens_that_they_need_and_no_other(
+    compose: dict[str, Any], services: dict[str, dict[str, Any]]
+) -> None:
+    server = ServerSettings.from_env(services["server"]["environment"])
+    files = {str(server.admin_token_file), str(server.worker_token_file)}
+    assert files == {f"/run/secrets/{name}" for name in services["server"]["secrets"]}
+    for name in ("worker", "worker-gpu"):
+        (secret,) = services[name]["secrets"]
+        assert services[name]["environment"]["TALWEG_TOKEN_FILE"] == f"/run/secrets/{secret}"
+        assert str(server.worker_token_file) == f"/run/secrets/{secret}"
+    # From deploy/.env, as all secrets are.
+    assert {each["environment"] for each in compose["secrets"].values()} <= set(SECRETS)
 
 
 def test_no_two_workers_share_a_spool(services: dict[str, dict[str, Any]]) -> None:
@@ -156,7 +188,8 @@ def test_secrets_are_named_in_the_example_and_have_no_value_anywhere() -> None:
     lines = (DEPLOY / "compose.env.example").read_text().splitlines()
     example = [line for line in lines if line and not line.startswith("#")]
     assert sorted(example) == [f"{name}=" for name in sorted(SECRETS)]
-    assert set(re.findall(r"\$\{(\w+):\?", text)) == set(SECRETS)
+    taken = re.findall(r"\$\{(\w+):\?|environment: (\w+)", text)
+    assert {name for pair in taken for name in pair if name} == set(SECRETS)
 
 
 def test_the_broker_does_not_name_its_password_as_an_argument(

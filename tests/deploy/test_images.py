@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import grpc
 import psycopg
 import pytest
 import yaml
@@ -23,6 +24,9 @@ from tests.deploy.dockerfiles import ROOT, Dockerfile, Image
 
 from talweg.client import Client
 from talweg.deploy.supervision.ports import is_free
+from talweg.server.identity.certificates import issue, make_authority
+from talweg.v1.jobs_pb2 import ListJobsRequest
+from talweg.v1.jobs_pb2_grpc import JobServiceStub
 
 IMAGES = ROOT / "deploy/images"
 
@@ -89,12 +93,22 @@ def test_the_worker_image_installs_from_nothing(tmp_path: Path) -> None:
 
 
 def test_server_and_worker_train_a_job_together(
-    server_image: Image, worker_image: Image, tmp_path: Path
+    server_image: Image, worker_image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As for other machines: with tokens, and with certificates of `talweg cert init`."""
+    make_authority(tmp_path)
+    certificate, key = issue(tmp_path, "server", hosts=["talweg.example"])
+    monkeypatch.setenv("TALWEG_CA_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("TALWEG_TOKEN_FILE", str(tmp_path / "admin-token"))
     port = free_port()
     with running_redis(tmp_path) as broker_url:
         server_image.env = {
             "TALWEG_LISTEN": f"0.0.0.0:{port}",
+            "TALWEG_TLS_CERT_FILE": str(certificate),
+            "TALWEG_TLS_KEY_FILE": str(key),
+            "TALWEG_TOKEN_KEY_FILE": str(tmp_path / "token-key"),
+            "TALWEG_ADMIN_TOKEN_FILE": str(tmp_path / "admin-token"),
+            "TALWEG_WORKER_TOKEN_FILE": str(tmp_path / "worker-token"),
             "TALWEG_BROKER_URL": broker_url,
             "TALWEG_DATABASE_URL": f"sqlite:///{tmp_path}/talweg.db",
             "TALWEG_BLOBS": str(tmp_path / "blobs"),
@@ -102,6 +116,8 @@ def test_server_and_worker_train_a_job_together(
         }
         worker_image.env = {
             "TALWEG_ADDRESS": f"127.0.0.1:{port}",
+            "TALWEG_TOKEN_FILE": str(tmp_path / "worker-token"),
+            "TALWEG_CA_FILE": str(tmp_path / "ca.pem"),
             "TALWEG_BROKER_URL": broker_url,
             "TALWEG_TRACKING_URI": "http://127.0.0.1:9",
             "TALWEG_SPOOL_DIR": str(tmp_path / "spool"),
@@ -114,6 +130,9 @@ def test_server_and_worker_train_a_job_together(
             wait_until(lambda: not is_free(port), timeout=30, what="the server listens")
             wait_until(server_image.is_healthy, timeout=10, what="the server is well")
             assert not worker_image.is_healthy()
+            with grpc.insecure_channel(f"127.0.0.1:{port}") as plain:
+                with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
+                    JobServiceStub(plain).ListJobs(ListJobsRequest(), timeout=5)
             with running(worker_image, worker_image.dockerfile.command):
                 ready_file = tmp_path / "ready.json"
                 wait_until(ready_file.exists, timeout=90, what="the worker is ready")

@@ -11,11 +11,17 @@ import pytest
 
 from talweg.deploy.settings import Settings as UpSettings
 from talweg.server.settings import Settings as ServerSettings
+from talweg.spec.security import Security
 from talweg.worker.settings import Settings as WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 PART_SETTINGS = {"server": ServerSettings, "worker": WorkerSettings, "up": UpSettings}
-FOLDER_OF = {"server": "server", "worker": "worker", "up": "deploy"}
+FILE_OF = {
+    "server": "server/talweg/server/settings.py",
+    "worker": "worker/talweg/worker/settings.py",
+    "up": "deploy/talweg/deploy/settings.py",
+    "security": "proto/talweg/spec/security.py",
+}
 VARIABLE = re.compile(r"(?<!_)TALWEG_[A-Z_]+")
 
 
@@ -36,10 +42,10 @@ def page() -> dict[str, Row]:
 
 def variables_of(part: str) -> dict[str, str]:
     """Field name by variable, from the docstring under each field."""
-    folder = FOLDER_OF[part]
-    tree = ast.parse((ROOT / folder / "talweg" / folder / "settings.py").read_text())
+    tree = ast.parse((ROOT / FILE_OF[part]).read_text())
+    name = "Security" if part == "security" else "Settings"
     (settings,) = (
-        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings"
+        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name
     )
     found = {}
     for field, text in zip(settings.body, settings.body[1:], strict=False):
@@ -84,7 +90,16 @@ def test_every_setting_is_on_the_page_with_its_default(part: str) -> None:
 @pytest.mark.parametrize("part", list(PART_SETTINGS))
 def test_the_page_names_no_part_that_does_not_read_a_variable(part: str) -> None:
     named = {variable for variable, row in page().items() if part in row.parts}
-    assert named == set(variables_of(part))
+    # Clients and workers share these.
+    shared = set(variables_of("security")) if part == "worker" else set()
+    assert named == set(variables_of(part)) | shared
+
+
+def test_clients_and_workers_read_what_shows_who_they_are() -> None:
+    variables, rows = variables_of("security"), page()
+    assert set(variables.values()) == {field.name for field in dataclasses.fields(Security)}
+    for variable in variables:
+        assert {"client", "worker"} <= rows[variable].parts, variable
 
 
 def test_every_variable_in_the_code_is_on_the_page() -> None:

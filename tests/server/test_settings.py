@@ -22,7 +22,14 @@ def test_reads_every_variable() -> None:
     assert Settings.from_env(
         {
             "TALWEG_LISTEN": "0.0.0.0:0",
-            "TALWEG_ALLOW_REMOTE": "1",
+            "TALWEG_AUTHENTICATION": "Token",
+            "TALWEG_INSECURE": "1",
+            "TALWEG_TLS_CERT_FILE": "/c",
+            "TALWEG_TLS_KEY_FILE": "/k",
+            "TALWEG_TLS_CLIENT_CA_FILE": "/ca",
+            "TALWEG_TOKEN_KEY_FILE": "/t",
+            "TALWEG_ADMIN_TOKEN_FILE": "/a",
+            "TALWEG_WORKER_TOKEN_FILE": "/w",
             "TALWEG_DATABASE_URL": "postgresql://h/d",
             "TALWEG_BROKER_URL": "redis://h",
             "TALWEG_LEASE_SECONDS": "2.5",
@@ -41,7 +48,14 @@ def test_reads_every_variable() -> None:
         }
     ) == Settings(
         listen="0.0.0.0:0",
-        allow_remote=True,
+        authentication="token",
+        insecure=True,
+        tls_cert_file=Path("/c"),
+        tls_key_file=Path("/k"),
+        tls_client_ca_file=Path("/ca"),
+        token_key_file=Path("/t"),
+        admin_token_file=Path("/a"),
+        worker_token_file=Path("/w"),
         database_url="postgresql://h/d",
         broker_url="redis://h",
         lease=timedelta(seconds=2.5),
@@ -79,7 +93,11 @@ def test_reads_every_variable() -> None:
         ("MAX_WATCHES", "0", "must be >= 1 and < 1000, .*but got 0"),
         ("MAX_WATCHES", "1000", "must be >= 1 and < 1000, .*but got 1000"),
         ("LOG_LEVEL", "loud", "must be one of DEBUG"),
-        ("ALLOW_REMOTE", "maybe", "must be 1 or 0"),
+        ("INSECURE", "maybe", "must be 1 or 0"),
+        ("AUTHENTICATION", "password", "must be one of none, token, but got 'password'"),
+        ("TLS_CERT_FILE", "/c", "must be set together"),
+        ("TLS_KEY_FILE", "/k", "must be set together"),
+        ("TLS_CLIENT_CA_FILE", "/ca", "both of them, must be set together"),
         ("LISTEN", "7070", "must be host:port"),
         ("LISTEN", "localhost:http", "must be host:port"),
         ("LISTEN", "localhost:70000", "<= 65535"),
@@ -96,7 +114,18 @@ def test_loopback_needs_no_consent(listen: str) -> None:
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "example.org:1", ":1"])
-def test_other_machines_need_consent(listen: str) -> None:
-    with pytest.raises(BadSetting, match="TALWEG_ALLOW_REMOTE=1"):
+def test_other_machines_need_tokens_and_tls(listen: str) -> None:
+    with pytest.raises(BadSetting, match="AUTHENTICATION=token and TALWEG_TLS_CERT_FILE"):
         Settings(listen=listen)
-    assert Settings(listen=listen, allow_remote=True).listen == listen
+    with pytest.raises(BadSetting, match="set TALWEG_TLS_CERT_FILE"):
+        Settings(listen=listen, authentication="token")
+    with pytest.raises(BadSetting, match="set TALWEG_AUTHENTICATION=token, or"):
+        Settings(listen=listen, tls_cert_file=Path("/c"), tls_key_file=Path("/k"))
+    tls = Settings(tls_cert_file=Path("/c"), tls_key_file=Path("/k"))
+    assert replace(tls, listen=listen, authentication="token").listen == listen
+    assert Settings(listen=listen, insecure=True).listen == listen
+
+
+def test_the_old_consent_is_not_enough() -> None:
+    with pytest.raises(BadSetting, match="--insecure"):
+        Settings.from_env({"TALWEG_LISTEN": "0.0.0.0:0", "TALWEG_ALLOW_REMOTE": "1"})

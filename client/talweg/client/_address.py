@@ -5,18 +5,25 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from ipaddress import ip_address
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import unquote
 
 from talweg.client._errors import HOW_TO_START, Unavailable
+from talweg.client._profile import read_profile
+from talweg.spec.secrets import ADMIN_TOKEN_FILE, read_secret
+from talweg.spec.security import (
+    GRPC_SCHEMES,
+    Security,
+    checked_project,
+    checked_token,
+    is_loopback,
+)
 from talweg.spec.stackfile import STACK_FILE, last_stack_file
 
 DEFAULT_PORT = 7070
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
-_GRPC_SCHEMES = ("unix:", "dns:", "ipv4:", "ipv6:")
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 
 
@@ -27,23 +34,13 @@ class ServerAddress:
     address: str
     """In the form of gRPC, such as ``127.0.0.1:7070``."""
 
+    security: Security = Security()
+    """What the server is shown, and by what it is known."""
+
     @property
     def is_loopback(self) -> bool:
         """Whether it is on this machine, where no proxy may be used."""
-        if self.address.startswith("unix:"):
-            return True
-        scheme, colon, target = self.address.partition(":")
-        if not (colon and f"{scheme}:" in _GRPC_SCHEMES):
-            target = self.address
-        # In dns://authority/host:port the host stands last.
-        host = target.rpartition("/")[2].lower()
-        host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-        if host == "localhost" or host.endswith(".localhost"):
-            return True
-        try:
-            return ip_address(unquote(host)).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.address)
 
     def proxy(self, environ: Mapping[str, str] | None = None) -> str:
         """Return the variable that names the proxy to the server; empty where none is used.
@@ -65,39 +62,90 @@ class ServerAddress:
 def find(
     address: str | None = None,
     *,
+    token: str | None = None,
+    project: str | None = None,
+    ca_file: str | os.PathLike[str] | None = None,
+    tls: bool = False,
     environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> ServerAddress:
-    """Find the server.
+    """Find the server, and what it is to be shown.
 
     The first of `address`, TALWEG_ADDRESS, $TALWEG_DATA/stack.json, .talweg/stack.json in
-    `folder`, and the stack.json of the stack that was started last. A stack.json whose process
-    has ended is skipped.
+    `folder`, the profile that `talweg login` has written, and the stack.json of the stack that was
+    started last. A stack.json whose process has ended is skipped.
+
+    The token is the first of `token`, TALWEG_TOKEN, TALWEG_TOKEN_FILE, that of the profile for its
+    own server, and that in the data folder of a stack on this machine.
 
     Args:
         address: HOST:PORT, or HOST alone for port 7070.
+        token: The token.
+        project: The project to act in, for a token of all projects.
+        ca_file: The CA of the server's certificate.
+        tls: Encrypt calls, and trust the CAs of the system where no CA is named.
         environ: The environment; that of the process if None.
         folder: The folder; the working directory if None.
 
     Raises:
-        ValueError: An address is not HOST:PORT.
+        ValueError: An address is not HOST:PORT, a token or a project cannot be one, or the token
+            would travel to another machine without encryption.
+        OSError: The file that TALWEG_TOKEN_FILE names cannot be read.
         Unavailable: No running server is known; the message lists where it was looked for.
     """
     environ = os.environ if environ is None else environ
+    server = _find_address(address, environ, Path.cwd() if folder is None else folder)
+    security = Security.from_env(environ)
+    if ca_file is not None:
+        security = replace(security, use_tls=True, ca_file=Path(ca_file))
+    elif tls:
+        security = replace(security, use_tls=True)
+    if token:
+        security = replace(security, token=checked_token(token))
+    profile = read_profile(environ)
+    if profile is not None and profile.address == server.address:
+        security = profile.completed(security)
+    if not security.token and server.is_loopback:
+        security = replace(security, token=_local_token(server.address, environ, folder))
+    if project:
+        security = replace(security, project=checked_project(project))
+    security.check(server.address, is_loopback=server.is_loopback)
+    return replace(server, security=security)
+
+
+def _find_address(address: str | None, environ: Mapping[str, str], folder: Path) -> ServerAddress:
     if address:
         return ServerAddress(check(address))
     if environ.get("TALWEG_ADDRESS"):
         return ServerAddress(check(environ["TALWEG_ADDRESS"]))
     looked_at = ["TALWEG_ADDRESS (not set)"]
-    for path in _stack_files(environ, Path.cwd() if folder is None else folder):
+    for path in _near_stack_files(environ, folder):
         address_or_reason = _read(path)
         if isinstance(address_or_reason, ServerAddress):
             return address_or_reason
         looked_at.append(f"{path} ({address_or_reason})")
+    profile = read_profile(environ)
+    if profile is not None:
+        return ServerAddress(check(profile.address))
+    last = last_stack_file(environ)
+    if last is not None:
+        address_or_reason = _read(last)
+        if isinstance(address_or_reason, ServerAddress):
+            return address_or_reason
+        looked_at.append(f"{last} ({address_or_reason})")
     raise Unavailable(
         f"no server is known. Tried {', '.join(looked_at)}. {HOW_TO_START}",
         reason="NO_ADDRESS",
     )
+
+
+def _local_token(address: str, environ: Mapping[str, str], folder: Path | None) -> str:
+    """Return the token of a stack on this machine; empty if it has none for this user."""
+    for stack in local_stacks(environ=environ, folder=folder):
+        if stack.server == address and stack.data:
+            with suppress(OSError, ValueError):
+                return read_secret(Path(stack.data) / ADMIN_TOKEN_FILE)
+    return ""
 
 
 @dataclass(frozen=True)
@@ -175,7 +223,7 @@ def check(address: str) -> str:
     Raises:
         ValueError: It is not HOST:PORT.
     """
-    if address.startswith(_GRPC_SCHEMES):
+    if address.startswith(GRPC_SCHEMES):
         return address
     match = _HOST_PORT.fullmatch(address.strip())
     if match is None or int(match["port"] or 1) not in range(1, 65536):
@@ -183,10 +231,14 @@ def check(address: str) -> str:
     return f"{match['host']}:{match['port'] or DEFAULT_PORT}"
 
 
-def _stack_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
+def _near_stack_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
     if environ.get("TALWEG_DATA"):
         yield Path(environ["TALWEG_DATA"]) / STACK_FILE
     yield folder / ".talweg" / STACK_FILE
+
+
+def _stack_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
+    yield from _near_stack_files(environ, folder)
     last = last_stack_file(environ)
     if last is not None:
         yield last

@@ -6,6 +6,7 @@ TalwegError
 ├── NotFound                the job or sweep does not exist
 ├── AlreadyExists           the request id was used for another request
 ├── FailedPrecondition      the state of the job or sweep does not allow it
+├── PermissionDenied        the server does not know the token, or it does not allow the call
 ├── Unavailable             no server, or none that answers in time
 ├── ServerError             any other error of the server
 ├── BatchError              some jobs of a batch were refused
@@ -91,6 +92,10 @@ class FailedPrecondition(TalwegError):
     """The state of the job or sweep does not allow the request."""
 
 
+class PermissionDenied(TalwegError):
+    """The server does not know the token, or the token does not allow the request."""
+
+
 class Unavailable(TalwegError):
     """No server could be found or reached, or it did not answer in time."""
 
@@ -147,6 +152,8 @@ _KINDS: dict[str, type[TalwegError]] = {
     "ALREADY_EXISTS": AlreadyExists,
     "FAILED_PRECONDITION": FailedPrecondition,
     "ABORTED": FailedPrecondition,
+    "UNAUTHENTICATED": PermissionDenied,
+    "PERMISSION_DENIED": PermissionDenied,
     "UNAVAILABLE": Unavailable,
     "DEADLINE_EXCEEDED": Unavailable,
 }

@@ -44,7 +44,13 @@ class Transport:
         """Open a channel; nothing is sent before the first call."""
         import grpc
 
-        self.channel = grpc.insecure_channel(server.address, options=channel_options(server))
+        options, secured = channel_options(server), server.security.channel_credentials()
+        self.channel = (
+            grpc.insecure_channel(server.address, options=options)
+            if secured is None
+            else grpc.secure_channel(server.address, secured, options=options)
+        )
+        self._metadata = server.security.metadata
         self._closed = threading.Event()
 
     @property
@@ -72,7 +78,7 @@ class Transport:
         Raises:
             grpc.RpcError: The call failed.
         """
-        return method(request, timeout=timeout)
+        return method(request, timeout=timeout, metadata=self._metadata)
 
     def send(
         self,
@@ -84,7 +90,7 @@ class Transport:
         Raises:
             grpc.RpcError: The call failed.
         """
-        return method(messages)
+        return method(messages, metadata=self._metadata)
 
     def stream(
         self,
@@ -97,7 +103,7 @@ class Transport:
         Raises:
             grpc.RpcError: The call failed.
         """
-        stream = method(request, timeout=timeout)
+        stream = method(request, timeout=timeout, metadata=self._metadata)
         try:
             yield from stream
         finally:

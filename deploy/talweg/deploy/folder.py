@@ -11,6 +11,7 @@ from typing import IO, Self
 from filelock import FileLock, Timeout
 
 from talweg.deploy.errors import FolderInUseError
+from talweg.spec.secrets import ADMIN_TOKEN_FILE, WORKER_TOKEN_FILE
 from talweg.spec.stackfile import STACK_FILE
 
 # Logs of this many earlier starts are kept.
@@ -65,6 +66,21 @@ class Folder:
     def broker_password(self) -> Path:
         """The password of the broker, readable only by the owner."""
         return self.root / "broker-password"
+
+    @property
+    def token_key(self) -> Path:
+        """The key of the server's hashes of tokens, readable only by the owner."""
+        return self.root / "token-key"
+
+    @property
+    def admin_token(self) -> Path:
+        """The token of the owner's client, readable only by the owner."""
+        return self.root / ADMIN_TOKEN_FILE
+
+    @property
+    def worker_token(self) -> Path:
+        """The token of the workers, readable only by the owner."""
+        return self.root / WORKER_TOKEN_FILE
 
     @property
     def tracking(self) -> Path:

@@ -25,12 +25,30 @@ def server_is_healthy(listen: str) -> bool:
     """
     # It answers on any address of this machine; a proxy would not.
     address = f"127.0.0.1:{listen.rpartition(':')[2]}"
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with _channel(address) as channel:
         check = channel.unary_unary(_CHECK, _same, _same)
         try:
             return bool(check(_REQUEST, timeout=_SECONDS) == _SERVING)
         except grpc.RpcError:
             return False
+
+
+def _channel(address: str) -> grpc.Channel:
+    """Open a channel to the server of this container, encrypted where it has a certificate.
+
+    The certificate must be for 127.0.0.1 too, as those of `talweg cert init` are. Its CA is the
+    one that TALWEG_CA_FILE names, or that stands behind it in its own file.
+    """
+    options = [("grpc.enable_http_proxy", 0)]
+    chain = os.environ.get("TALWEG_TLS_CERT_FILE")
+    if not chain:
+        return grpc.insecure_channel(address, options=options)
+    names = ("TALWEG_CA_FILE", "TALWEG_KEY_FILE", "TALWEG_CERT_FILE")
+    ca, key, own = (
+        Path(os.environ[each]).read_bytes() if os.environ.get(each) else None for each in names
+    )
+    credentials = grpc.ssl_channel_credentials(ca or Path(chain).read_bytes(), key, own)
+    return grpc.secure_channel(address, credentials, options=options)
 
 
 def worker_is_healthy(ready_file: Path) -> bool:

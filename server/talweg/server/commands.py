@@ -2,29 +2,42 @@
 
 import asyncio
 import logging
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 from sqlalchemy.exc import DBAPIError
 
 from talweg.server.errors import CannotStart, DatabaseUnavailable
+from talweg.server.identity.methods import Role
 from talweg.server.limits import raise_file_limit
+from talweg.server.services.tokens import TokenRequest, create_token
 from talweg.server.settings import Settings
 from talweg.server.store.record import migrate
 from talweg.server.store.record.database import Database
+from talweg.spec.projects import ALL_PROJECTS
+from talweg.spec.security import INSECURE
 
 
 @click.command()
-def server() -> None:
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="Listen on an address that other machines reach, without tokens or TLS.",
+)
+def server(insecure: bool) -> None:
     """Run the server until SIGTERM or Ctrl-C.
 
-    It is configured by TALWEG_* variables alone; see docs/settings.md.
+    It is configured by TALWEG_* variables; see docs/settings.md.
     """
     from talweg.server.serving import serve  # noqa: PLC0415 - `talweg db` needs no gRPC, no Celery
 
     with _explained():
-        settings = Settings.from_env()
+        env = {**os.environ, INSECURE: "1"} if insecure else os.environ
+        settings = Settings.from_env(env)
         logging.basicConfig(
             level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
@@ -53,6 +66,87 @@ def current() -> None:
     with _database() as database:
         click.echo(f"database: {migrate.current(database) or 'no tables yet'}")
         click.echo(f"server:   {migrate.latest()}")
+
+
+@db.command("admin-token")
+def admin_token() -> None:
+    """Create a token of an admin of all projects, and print it.
+
+    For the first one, or where all are lost. It needs the record (TALWEG_DATABASE_URL) and the key
+    of the tokens (TALWEG_TOKEN_KEY_FILE), and no running server.
+    """
+    from talweg.server.identity.configured import token_key  # noqa: PLC0415 - as above
+
+    with _database() as database:
+        key = token_key(Settings.from_env())
+        migrate.upgrade(database)
+        request = TokenRequest("talweg db admin-token", Role.ADMIN, ALL_PROJECTS)
+        with database.write() as tx:
+            _, token = create_token(tx, request, key=key, creator="")
+        click.echo(token)
+
+
+@click.group()
+def cert() -> None:
+    """Make certificates for a small team: for TLS, and for mutual TLS."""
+
+
+@cert.command("init")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    required=True,
+    help="A name or an address by which other machines reach the server. Repeatable.",
+)
+@click.option("--days", default=365, type=click.IntRange(1, 3650), help="How long it holds.")
+def cert_init(folder: Path, hosts: tuple[str, ...], days: int) -> None:
+    """Make a certificate authority, and the server's certificate.
+
+    FOLDER gets ca.pem, which clients and workers need (TALWEG_CA_FILE); server.pem and
+    server-key.pem, which the server needs (TALWEG_TLS_CERT_FILE, TALWEG_TLS_KEY_FILE); and
+    ca-key.pem, which signs further certificates and should leave the machine for a safe place.
+    """
+    from talweg.server.identity import certificates  # noqa: PLC0415 - nothing else needs it
+
+    with _certified():
+        certificates.make_authority(folder)
+        files = certificates.issue(folder, "server", hosts=hosts, days=days)
+    click.echo(f"wrote {folder / certificates.CA_FILE}, {files[0]} and {files[1]}")
+
+
+@cert.command("issue")
+@click.argument("folder", type=click.Path(file_okay=False, exists=True, path_type=Path))
+@click.argument("name")
+@click.option("--host", "hosts", multiple=True, help="For a server: its name or address.")
+@click.option("--days", default=365, type=click.IntRange(1, 3650), help="How long it holds.")
+@click.option("--replace", is_flag=True, help="Take the place of an earlier one: renew it.")
+def cert_issue(folder: Path, name: str, hosts: tuple[str, ...], days: int, replace: bool) -> None:
+    """Make a further certificate: of a worker or a client, or of a server with --host.
+
+    A running server takes its renewed certificate for new connections, without a restart.
+    """
+    from talweg.server.identity import certificates  # noqa: PLC0415 - nothing else needs it
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name == "ca":
+        raise click.BadParameter(
+            "must be 1 to 64 letters, digits, dots, hyphens or underscores, and not ca",
+            param_hint="NAME",
+        )
+    with _certified():
+        files = certificates.issue(folder, name, hosts=hosts, days=days, replace=replace)
+    click.echo(f"wrote {files[0]} and {files[1]}")
+
+
+@contextmanager
+def _certified() -> Iterator[None]:
+    from talweg.server.identity.certificates import CertificateError  # noqa: PLC0415 - as above
+
+    try:
+        yield
+    except (CertificateError, OSError, ValueError) as exc:
+        raise click.ClickException(str(exc)) from exc
 
 
 @contextmanager

@@ -37,6 +37,9 @@ ServerError
 ├── SweepEnded              the sweep is over, or its final jobs have begun
 ├── JobInUse                another job refers to it
 ├── StaleLease              another attempt, or none, holds the job
+├── Unauthenticated         no token, or none that holds
+├── PermissionDenied        the token's role or project does not allow the call
+├── TokenNotFound
 ├── MessageTooLarge
 ├── TooManyWatches          of one caller
 ├── InternalError           nobody foresaw it; only the log tells what it was
@@ -300,6 +303,18 @@ class DiskFull(ServerError):
 
 class StaleLease(ServerError):
     """The caller does not hold the job any more."""
+
+
+class Unauthenticated(ServerError):
+    """The call carries no token, or none that holds."""
+
+
+class PermissionDenied(ServerError):
+    """The token's role or project does not allow the call."""
+
+
+class TokenNotFound(ServerError):
+    """There is no token of this name among those that the caller may see."""
 
 
 class MessageTooLarge(ServerError):

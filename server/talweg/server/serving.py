@@ -12,11 +12,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from sqlalchemy.exc import DBAPIError
 
 from talweg.server import limits
+from talweg.server.access import AccessInterceptor
 from talweg.server.broker import celery_app
 from talweg.server.errors import DatabaseUnavailable, PortTaken
 from talweg.server.events.hub import Hub
 from talweg.server.events.stream import EventStream
 from talweg.server.health import HealthServicer
+from talweg.server.identity.configured import make_authenticator, server_credentials
 from talweg.server.interceptor import ErrorInterceptor
 from talweg.server.queueing.dispatcher import Dispatcher
 from talweg.server.queueing.outage import Outage
@@ -26,6 +28,7 @@ from talweg.server.queueing.wake_ups import WakeUps
 from talweg.server.reflection import add_reflection
 from talweg.server.servicers.artifacts import ArtifactServicer
 from talweg.server.servicers.catalog import CatalogServicer
+from talweg.server.servicers.identity import IdentityServicer
 from talweg.server.servicers.jobs import JobServicer, JobServices
 from talweg.server.servicers.predictions import PredictionServicer
 from talweg.server.servicers.stored_datasets import DatasetServices, StoredDatasetServicer
@@ -36,6 +39,7 @@ from talweg.server.services.artifacts import ArtifactService
 from talweg.server.services.attempts.leases import LeaseService
 from talweg.server.services.attempts.reaper import Reaper
 from talweg.server.services.attempts.tracking import TrackingService
+from talweg.server.services.audit import AuditLog
 from talweg.server.services.cancellation import CancellationService
 from talweg.server.services.comparison.answer import AnswerService
 from talweg.server.services.comparison.compare import ComparisonService
@@ -64,6 +68,7 @@ from talweg.server.services.sweeps.control import SweepControlService
 from talweg.server.services.sweeps.creation import CreationService
 from talweg.server.services.sweeps.lookup import SweepService
 from talweg.server.services.sweeps.runner import SweepRunner
+from talweg.server.services.tokens import TokenService
 from talweg.server.services.watching import WatchService
 from talweg.server.settings import Settings
 from talweg.server.store import events
@@ -73,6 +78,7 @@ from talweg.spec.ready import write_ready_file
 from talweg.v1 import (
     artifacts_pb2,
     catalog_pb2,
+    identity_pb2,
     jobs_pb2,
     predictions_pb2,
     stored_datasets_pb2,
@@ -82,6 +88,7 @@ from talweg.v1 import (
 )
 from talweg.v1.artifacts_pb2_grpc import add_ArtifactServiceServicer_to_server
 from talweg.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
+from talweg.v1.identity_pb2_grpc import add_IdentityServiceServicer_to_server
 from talweg.v1.jobs_pb2_grpc import add_JobServiceServicer_to_server
 from talweg.v1.predictions_pb2_grpc import add_PredictionServiceServicer_to_server
 from talweg.v1.stored_datasets_pb2_grpc import add_StoredDatasetServiceServicer_to_server
@@ -100,6 +107,7 @@ SERVICES = (
     artifacts_pb2.DESCRIPTOR.services_by_name["ArtifactService"].full_name,
     predictions_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name,
     sweeps_pb2.DESCRIPTOR.services_by_name["SweepService"].full_name,
+    identity_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name,
 )
 """The full names of Talweg's own services."""
 
@@ -167,8 +175,11 @@ class Server:
         self._artifacts = ArtifactService(self.database, settings.blobs)
         self._health = HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
+        self._token_key, self._authenticator = make_authenticator(settings, self.database)
+        self._audit = AuditLog(self.database)
+        access = AccessInterceptor(self._authenticator, self._audit)
         self._grpc = grpc.aio.server(
-            interceptors=[ErrorInterceptor(), *interceptors],
+            interceptors=[ErrorInterceptor(), access, *interceptors],
             options=limits.options(idle=settings.idle),
         )
         self.address = ""
@@ -199,6 +210,7 @@ class Server:
             self._collection.run,
             self._staging.clean,
             self._storage.run,
+            self._audit.run,
             self._stream.write,
             self._stream.read,
             self._check_watchers,
@@ -220,6 +232,7 @@ class Server:
         self._sweep_lookup.close()
         await self._grpc.stop(grace)
         await self._end_duties()
+        await self._audit.flush()
         await self._sources.close()
         await self.statistics.close()
         await self._search.close()
@@ -301,6 +314,8 @@ class Server:
         self._add_sweeps(comparison, answers)
         add_ArtifactServiceServicer_to_server(ArtifactServicer(self._artifacts), self._grpc)
         add_CatalogServiceServicer_to_server(CatalogServicer(plugins), self._grpc)
+        tokens = TokenService(database, self._authenticator, key=self._token_key)
+        add_IdentityServiceServicer_to_server(IdentityServicer(tokens, self._audit), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         add_reflection(self._grpc, (*SERVICES, health.SERVICE_NAME))
 
@@ -324,7 +339,11 @@ class Server:
     def _listen(self) -> str:
         listen = self._settings.listen
         try:
-            port = self._grpc.add_insecure_port(listen)
+            secured = server_credentials(self._settings)
+            if secured is None:
+                port = self._grpc.add_insecure_port(listen)
+            else:
+                port = self._grpc.add_secure_port(listen, secured)
         except RuntimeError as exc:
             raise PortTaken(
                 f"cannot listen on {listen}: the address is in use, or not on this machine. Set "

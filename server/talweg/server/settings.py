@@ -10,12 +10,14 @@ from pathlib import Path
 from talweg.server.errors import BadSetting
 from talweg.server.limits import MAX_STREAMS
 from talweg.spec.ready import READY_FILE
+from talweg.spec.security import INSECURE
 from talweg.spec.stored.uris import ROOTS, BadUriError, DataUri, parse_roots
 
 _MAX_SECONDS = 86_400
 _MOST_DAYS = 36_500
 # The libraries that read files need so much address space before they read anything.
 _LEAST_MEMORY = 1024**3
+AUTHENTICATIONS = ("none", "token")
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -26,9 +28,34 @@ class Settings:
     listen: str = "127.0.0.1:7070"
     """TALWEG_LISTEN: host:port to listen on; with port 0 the system picks one."""
 
-    allow_remote: bool = False
-    """TALWEG_ALLOW_REMOTE: 1 to listen on an address that other machines reach. There is no
-    authentication: whoever reaches the port may do everything."""
+    authentication: str = "none"
+    """TALWEG_AUTHENTICATION: token, so that each call must carry one; or none, so that whoever
+    reaches the port may do everything."""
+
+    tls_cert_file: Path | None = None
+    """TALWEG_TLS_CERT_FILE: the server's certificate, with those between it and the CA, in PEM."""
+
+    tls_key_file: Path | None = None
+    """TALWEG_TLS_KEY_FILE: the private key of that certificate."""
+
+    tls_client_ca_file: Path | None = None
+    """TALWEG_TLS_CLIENT_CA_FILE: the CA of clients' certificates; with it each client must have
+    one."""
+
+    insecure: bool = False
+    """TALWEG_INSECURE: 1 to listen on an address that other machines reach although calls need no
+    token or are not encrypted."""
+
+    token_key_file: Path = Path(".talweg/token-key")
+    """TALWEG_TOKEN_KEY_FILE: the key by which the record's hashes of tokens are made; made if it
+    does not exist. Servers that share a record share it."""
+
+    admin_token_file: Path | None = None
+    """TALWEG_ADMIN_TOKEN_FILE: a file with a token of an admin of all projects, which needs no row
+    in the record; made if it does not exist."""
+
+    worker_token_file: Path | None = None
+    """TALWEG_WORKER_TOKEN_FILE: the same for workers of all queues."""
 
     database_url: str = "sqlite:///talweg.db"
     """TALWEG_DATABASE_URL: sqlite:///FILE or postgresql://…."""
@@ -136,11 +163,30 @@ class Settings:
                 f"TALWEG_LOG_LEVEL must be one of {', '.join(_LOG_LEVELS)}, "
                 f"but got {self.log_level!r}"
             )
-        if not self.allow_remote and not is_loopback(self.listen):
+        if self.authentication not in AUTHENTICATIONS:
             raise BadSetting(
-                f"TALWEG_LISTEN is {self.listen!r}, which other machines can reach, and there is "
-                "no authentication: listen on 127.0.0.1, or set TALWEG_ALLOW_REMOTE=1 if the "
-                "network is protected"
+                f"TALWEG_AUTHENTICATION must be one of {', '.join(AUTHENTICATIONS)}, "
+                f"but got {self.authentication!r}"
+            )
+        if (self.tls_cert_file is None) != (self.tls_key_file is None) or (
+            self.tls_client_ca_file is not None and self.tls_cert_file is None
+        ):
+            raise BadSetting(
+                "TALWEG_TLS_CERT_FILE and TALWEG_TLS_KEY_FILE, and with TALWEG_TLS_CLIENT_CA_FILE "
+                "both of them, must be set together: a certificate needs its key"
+            )
+        if not self.insecure and not is_loopback(self.listen):
+            self._check_protection()
+
+    def _check_protection(self) -> None:
+        missing = [] if self.authentication == "token" else ["TALWEG_AUTHENTICATION=token"]
+        if self.tls_cert_file is None:
+            missing.append("TALWEG_TLS_CERT_FILE and TALWEG_TLS_KEY_FILE (talweg cert init)")
+        if missing:
+            raise BadSetting(
+                f"TALWEG_LISTEN is {self.listen!r}, which other machines can reach: set "
+                f"{' and '.join(missing)}, or listen on 127.0.0.1. In a network that is "
+                "protected otherwise, --insecure (TALWEG_INSECURE=1) serves without"
             )
 
     @classmethod
@@ -155,10 +201,16 @@ class Settings:
         """
         env = os.environ if env is None else env
         values = {name: value for name, value in env.items() if value != ""}
-        ready_file = values.get(READY_FILE)
         return cls(
             listen=values.get("TALWEG_LISTEN", cls.listen),
-            allow_remote=_flag(values, "TALWEG_ALLOW_REMOTE"),
+            authentication=values.get("TALWEG_AUTHENTICATION", cls.authentication).lower(),
+            tls_cert_file=_path(values, "TALWEG_TLS_CERT_FILE"),
+            tls_key_file=_path(values, "TALWEG_TLS_KEY_FILE"),
+            tls_client_ca_file=_path(values, "TALWEG_TLS_CLIENT_CA_FILE"),
+            insecure=_flag(values, INSECURE),
+            token_key_file=Path(values.get("TALWEG_TOKEN_KEY_FILE", cls.token_key_file)),
+            admin_token_file=_path(values, "TALWEG_ADMIN_TOKEN_FILE"),
+            worker_token_file=_path(values, "TALWEG_WORKER_TOKEN_FILE"),
             database_url=values.get("TALWEG_DATABASE_URL", cls.database_url),
             broker_url=values.get("TALWEG_BROKER_URL", cls.broker_url),
             blobs=_absolute(values.get("TALWEG_BLOBS", cls.blobs)),
@@ -176,7 +228,7 @@ class Settings:
             ),
             ingest_time=_seconds(values, "TALWEG_INGEST_SECONDS", cls.ingest_time),
             predict_time=_seconds(values, "TALWEG_PREDICT_SECONDS", cls.predict_time),
-            ready_file=Path(ready_file) if ready_file else None,
+            ready_file=_path(values, READY_FILE),
             log_level=values.get("TALWEG_LOG_LEVEL", cls.log_level).upper(),
         )
 
@@ -225,6 +277,10 @@ def _flag(values: Mapping[str, str], name: str) -> bool:
     if value in ("0", "false", "no"):
         return False
     raise BadSetting(f"{name} must be 1 or 0, but got {value!r}")
+
+
+def _path(values: Mapping[str, str], name: str) -> Path | None:
+    return Path(values[name]) if name in values else None
 
 
 def _roots(values: Mapping[str, str]) -> tuple[DataUri, ...]:

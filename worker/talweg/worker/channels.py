@@ -3,14 +3,16 @@
 A channel does not survive a fork: each process opens its own, at its first call.
 """
 
+import os
 import random
 import time
 from collections.abc import Callable
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import grpc
 
+from talweg.spec.security import Security, is_loopback
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
 from talweg.v1.workers_pb2_grpc import WorkerServiceStub
 from talweg.worker.errors import WorkerError
@@ -41,6 +43,33 @@ class Method(Protocol[Q, A]):
         """Call it."""
 
 
+class _Signed(grpc.UnaryUnaryClientInterceptor):
+    """Adds metadata to each call."""
+
+    def __init__(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        self._metadata = metadata
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        signed = _Details(
+            details.method,
+            details.timeout,
+            (*(details.metadata or ()), *self._metadata),
+            details.credentials,
+            details.wait_for_ready,
+            details.compression,
+        )
+        return continuation(signed, request)
+
+
+class _Details(NamedTuple):
+    method: str
+    timeout: float | None
+    metadata: tuple[tuple[str, str | bytes], ...]
+    credentials: Any
+    wait_for_ready: bool | None
+    compression: Any
+
+
 class Channel:
     """The server's services, connected at the first use in this process."""
 
@@ -54,7 +83,16 @@ class Channel:
 
     @cached_property
     def _channel(self) -> grpc.Channel:
-        return grpc.insecure_channel(self.address, options=_OPTIONS)
+        # Read here, in the process that uses it: a token's file may have been renewed since.
+        security = Security.from_env(os.environ)
+        security.check(self.address, is_loopback=is_loopback(self.address))
+        secured = security.channel_credentials()
+        channel = (
+            grpc.insecure_channel(self.address, options=_OPTIONS)
+            if secured is None
+            else grpc.secure_channel(self.address, secured, options=_OPTIONS)
+        )
+        return grpc.intercept_channel(channel, _Signed(security.metadata))
 
     @cached_property
     def workers(self) -> WorkerServiceStub:

@@ -18,6 +18,7 @@ from talweg.client.aio._jobs import AsyncJob, listed_jobs, read_metrics
 from talweg.client.aio._watchers import Watchers
 from talweg.client.aio.catalogue._catalogue import CatalogueClient
 from talweg.client.aio.data._client import DataClient
+from talweg.client.aio.identity._client import IdentityClient
 from talweg.client.aio.sweeps._client import SweepClient
 from talweg.client.comparisons._answer import question
 from talweg.client.data._inputs import time_to_read
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class AsyncClient(CatalogueClient, DataClient, SweepClient):
+class AsyncClient(CatalogueClient, DataClient, IdentityClient, SweepClient):
     """A connection to a Talweg server for asyncio; an async context manager of one event loop.
 
     Calls are retried while the server is unavailable, up to the timeout. Requests that the server
@@ -40,6 +41,10 @@ class AsyncClient(CatalogueClient, DataClient, SweepClient):
         self,
         address: str | None = None,
         *,
+        token: str | None = None,
+        project: str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+        tls: bool = False,
         timeout: timedelta = timedelta(seconds=30),
         patience: timedelta = timedelta(minutes=10),
     ) -> None:
@@ -47,16 +52,26 @@ class AsyncClient(CatalogueClient, DataClient, SweepClient):
 
         Args:
             address: HOST:PORT. Default: TALWEG_ADDRESS, then the local stack started by
-                `talweg up`.
+                `talweg up`, then the server of `talweg login`.
+            token: Shown to the server. Default: TALWEG_TOKEN or TALWEG_TOKEN_FILE, then what
+                `talweg login` or the local stack has kept.
+            project: The project to act in, for a token of all projects. Default: TALWEG_PROJECT.
+            ca_file: The CA of the server's certificate, in PEM; calls are encrypted. Default:
+                TALWEG_CA_FILE.
+            tls: Encrypt calls, and trust the CAs of the system. Default: TALWEG_TLS.
             timeout: The time limit of a call including retries. For a server that has never
                 answered the limit is 5 s.
             patience: How long watches and waits retry while the server is away.
 
         Raises:
-            ValueError: The address is not HOST:PORT.
+            ValueError: The address is not HOST:PORT, a token or a project cannot be one, or the
+                token would travel to another machine without encryption.
+            OSError: The file of the token, or of the CA of its server, cannot be read.
             Unavailable: No address is known.
         """
-        self._server = _address.find(address)
+        self._server = _address.find(
+            address, token=token, project=project, ca_file=ca_file, tls=tls
+        )
         self._connection = Connection(self._server, timeout=timeout, patience=patience)
 
     @property

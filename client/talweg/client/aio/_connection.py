@@ -32,6 +32,7 @@ class Connection:
         """Open a channel; nothing is sent before the first call."""
         from talweg.v1.artifacts_pb2_grpc import ArtifactServiceStub
         from talweg.v1.catalog_pb2_grpc import CatalogServiceStub
+        from talweg.v1.identity_pb2_grpc import IdentityServiceStub
         from talweg.v1.jobs_pb2_grpc import JobServiceStub
         from talweg.v1.predictions_pb2_grpc import PredictionServiceStub
         from talweg.v1.stored_datasets_pb2_grpc import StoredDatasetServiceStub
@@ -49,6 +50,7 @@ class Connection:
         self.predictions = PredictionServiceStub(channel)
         self.catalogue = CatalogServiceStub(channel)
         self.system = SystemServiceStub(channel)
+        self.identity = IdentityServiceStub(channel)
         self.stored = StoredDatasetServiceStub(channel)
         self._has_answered = False
 

@@ -34,7 +34,13 @@ class Transport:
                 "AsyncClient belongs to an event loop, but none is running here: make it inside a "
                 "coroutine, such as the one that asyncio.run starts"
             ) from error
-        self.channel = grpc.aio.insecure_channel(server.address, options=channel_options(server))
+        options, secured = channel_options(server), server.security.channel_credentials()
+        self.channel = (
+            grpc.aio.insecure_channel(server.address, options=options)
+            if secured is None
+            else grpc.aio.secure_channel(server.address, secured, options=options)
+        )
+        self._metadata = server.security.metadata
         self._closed = asyncio.Event()
 
     @property
@@ -71,7 +77,7 @@ class Transport:
         import asyncio
 
         try:
-            return await method(request, timeout=timeout)
+            return await method(request, timeout=timeout, metadata=self._metadata)
         except asyncio.CancelledError as error:
             if _is_task_cancelled():
                 raise
@@ -90,7 +96,7 @@ class Transport:
         import asyncio
 
         try:
-            return await method(messages)
+            return await method(messages, metadata=self._metadata)
         except asyncio.CancelledError as error:
             if _is_task_cancelled():
                 raise
@@ -109,7 +115,7 @@ class Transport:
         """
         import asyncio
 
-        stream = method(request, timeout=timeout)
+        stream = method(request, timeout=timeout, metadata=self._metadata)
         try:
             async for response in stream:
                 yield response

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,6 +13,7 @@ import click
 from talweg.client import Client, Job, JobState, Unavailable
 from talweg.client._lines import duration
 from talweg.spec import drop_control
+from talweg.spec.times import seconds_in
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -43,9 +44,24 @@ class Session:
     address: str | None
     """HOST:PORT; None if the client looks for it."""
 
+    project: str | None = None
+    """The project to act in; None for the token's own."""
+
     def client(self) -> Client:
         """Open a client."""
-        return Client(self.address)
+        return Client(self.address, project=self.project)
+
+
+def age(context: click.Context, parameter: click.Parameter, value: str | None) -> timedelta | None:
+    """Read the length of a time: ``30d``, ``12h`` or ``4w``. A callback of options."""
+    if value is None:
+        return None
+    seconds = seconds_in(value)
+    if not seconds:
+        raise click.BadParameter(
+            f"a time must look like 30d, 12h or 4w, but got {value!r}", context, parameter
+        )
+    return timedelta(seconds=seconds)
 
 
 def json_option(command: F) -> F:

@@ -13,6 +13,7 @@ from talweg.client.cli.completions import COMPLETE_VARIABLE
 
 _HERE = "talweg.client.cli.commands"
 _SWEEPS = f"{_HERE}.sweeps"
+_IDENTITY = f"{_HERE}.identity"
 _SYSTEM = f"{_HERE}.system"
 _OWN = {
     "submit": Lazy(f"{_HERE}.submit:submit", "Submit job files and sweep files."),
@@ -49,6 +50,11 @@ _OWN = {
     "models": Lazy(f"{_HERE}.catalogue:models", "List the models, or describe one."),
     "datasets": Lazy(f"{_HERE}.catalogue:datasets", "List the data sets, or describe one."),
     "optimizers": Lazy(f"{_HERE}.catalogue:optimizers", "List the optimizers, or describe one."),
+    "login": Lazy(f"{_IDENTITY}.login:login", "Keep a server's address and your token."),
+    "logout": Lazy(f"{_IDENTITY}.login:logout", "Forget the server and the token."),
+    "whoami": Lazy(f"{_IDENTITY}.login:whoami", "Show what you may do on which server."),
+    "token": Lazy(f"{_IDENTITY}.token:token", "Create, list and revoke tokens."),
+    "audit": Lazy(f"{_IDENTITY}.audit:audit", "List who changed what."),
     "status": Lazy(f"{_SYSTEM}.status:status", "Show what works, and what to do about the rest."),
     "workers": Lazy(f"{_SYSTEM}.workers:workers", "List the workers."),
     "version": Lazy(f"{_SYSTEM}.version:version", "Show the installed versions."),
@@ -61,6 +67,7 @@ _KNOWN_PLUGINS = {
     "up": Lazy("", "Start a complete stack on this machine.", "all"),
     "server": Lazy("", "Run the gRPC server.", "server"),
     "db": Lazy("", "Manage the database of the server.", "server"),
+    "cert": Lazy("", "Make certificates for TLS.", "server"),
     "worker": Lazy("", "Run a worker.", "worker"),
     "loss": Lazy("", "Evaluate losses without a server.", "worker"),
     "losses plot": Lazy("", "Plot losses: value and gradient.", "worker"),
@@ -84,10 +91,14 @@ def _root() -> LazyGroup:
         metavar="HOST:PORT",
         help="The server. Default: TALWEG_ADDRESS, then the stack started by `talweg up`.",
     )
+    @click.option(
+        "--project",
+        help="The project to act in, for a token of all projects. Default: TALWEG_PROJECT.",
+    )
     @click.version_option(package_name="talweg", message="talweg %(version)s")
     @click.pass_context
-    def begin(context: click.Context, address: str | None) -> None:
-        context.obj = Session(address=address)
+    def begin(context: click.Context, address: str | None, project: str | None) -> None:
+        context.obj = Session(address=address, project=project)
 
     group.callback = begin
     group.params = list(reversed(getattr(begin, "__click_params__", [])))

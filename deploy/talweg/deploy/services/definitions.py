@@ -17,6 +17,7 @@ from talweg.deploy.supervision.ports import HOST, Ports
 from talweg.deploy.supervision.processes import MARK
 from talweg.spec.broker import CUDA_QUEUE, DEFAULT_QUEUE
 from talweg.spec.ready import READY_FILE
+from talweg.spec.secrets import TOKEN, TOKEN_FILE, read_or_create_secret
 
 BROKER, SERVER, TRACKING = "broker", "server", "tracking"
 PREFERRED_PORTS = {SERVER: 7070, TRACKING: 5000, BROKER: 6379}
@@ -155,6 +156,9 @@ class EmbeddedPlan:
             "TALWEG_DATABASE_URL",
             "TALWEG_TRACKING_ARTIFACTS",
             "TALWEG_TRACKING_DATABASE",
+            # The user's, who may be an admin: each service has its own or none.
+            TOKEN,
+            TOKEN_FILE,
         )
         env = {name: value for name, value in os.environ.items() if name not in kept_back}
         # No proxy may be used between services on one machine.
@@ -202,6 +206,10 @@ class EmbeddedPlan:
             env={
                 "TALWEG_LISTEN": self._ports.address(SERVER),
                 "TALWEG_DATABASE_URL": url,
+                "TALWEG_AUTHENTICATION": os.environ.get("TALWEG_AUTHENTICATION") or "token",
+                "TALWEG_TOKEN_KEY_FILE": str(self._folder.token_key),
+                "TALWEG_ADMIN_TOKEN_FILE": str(self._folder.admin_token),
+                "TALWEG_WORKER_TOKEN_FILE": str(self._folder.worker_token),
                 "TALWEG_UPLOADS": os.environ.get("TALWEG_UPLOADS") or str(self._folder.uploads),
                 "TALWEG_PUBLIC_TRACKING_URI": os.environ.get("TALWEG_PUBLIC_TRACKING_URI")
                 or self.tracking_uri,
@@ -214,7 +222,9 @@ class EmbeddedPlan:
     def _worker(self, name: str) -> Service:
         ready_file = self._folder.ready_file(name)
         index = int(name.rpartition("-")[2])
-        env = {READY_FILE: str(ready_file)}
+        # The server may not have made it yet; whoever is first does.
+        read_or_create_secret(self._folder.worker_token)
+        env = {READY_FILE: str(ready_file), TOKEN_FILE: str(self._folder.worker_token)}
         if self._gpus:
             env |= {
                 "CUDA_VISIBLE_DEVICES": self._gpus[index],

@@ -8,22 +8,11 @@ import click
 
 from talweg.client import TalwegError
 from talweg.client.cli import _problems
-from talweg.client.cli._common import Session, json_option, note, print_json, say
+from talweg.client.cli._common import Session, age, json_option, note, print_json, say
 from talweg.client.cli._selection import jobs_or_filter, select_jobs
-from talweg.spec.times import seconds_in
 
 if TYPE_CHECKING:
     from talweg.v1.jobs_pb2 import CollectJobsResponse
-
-
-def _age(context: click.Context, parameter: click.Parameter, value: str) -> timedelta:
-    """Read an age: ``30d``, ``12h`` or ``4w``."""
-    seconds = seconds_in(value)
-    if seconds is None:
-        raise click.BadParameter(
-            f"an age must look like 30d, 12h or 4w, but got {value!r}", context, parameter
-        )
-    return timedelta(seconds=seconds)
 
 
 @click.command()
@@ -66,7 +55,7 @@ def rm(
 @click.option(
     "--older-than",
     required=True,
-    callback=_age,
+    callback=age,
     metavar="AGE",
     help="Jobs that ended so long ago, such as 30d.",
 )

@@ -230,3 +230,40 @@ class TrialRow:
     def pairs(self) -> Setting:
         """The setting."""
         return tuple((path, value) for path, value in json.loads(self.setting))
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """One row of `tokens`."""
+
+    id: Annotated[str, mapped_column(primary_key=True)]
+    secret_hash: bytes
+    """A keyed hash of its secret."""
+    role: Int16
+    project: str
+    """The project that it is for; "*" stands for all."""
+    queues: str
+    """The queues that a worker's token may serve, divided by commas; all if empty."""
+    description: str
+    creator: str
+    """The id of the token that created it; empty for a command on the server's machine."""
+    create_time: int
+    expire_time: int | None = None
+    revoke_time: int | None = None
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """One row of `audit`: a call that changed something, or was refused."""
+
+    seq: Annotated[int, mapped_column(SEQUENCE, primary_key=True, autoincrement=True)]
+    time: int
+    token: str
+    """The caller's id; empty if no token was asked for or known."""
+    description: str
+    """What that token was created for."""
+    project: str
+    method: str
+    resource: str
+    peer: str
+    status: str

@@ -25,9 +25,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped
 from talweg.server.store.record.rows import (
     SEQUENCE,
     AttemptRow,
+    AuditRow,
     JobRow,
     StoredDatasetRow,
     SweepRow,
+    TokenRow,
     TrialRow,
 )
 from talweg.v1.jobs_pb2 import Job
@@ -256,3 +258,9 @@ trial_rungs = Table(
     Column("value", Double, nullable=False),
     sqlite_with_rowid=False,
 )
+
+tokens = _table(TokenRow, "tokens")
+Index("tokens_by_time", tokens.c.create_time)
+
+audit = _table(AuditRow, "audit")
+Index("audit_by_project", audit.c.project, audit.c.seq)

@@ -1,0 +1,120 @@
+"""Tokens and the audit log of a server."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from talweg.client.identity._values import NewToken, role_value
+from talweg.v1 import identity_pb2
+
+if TYPE_CHECKING:
+    from talweg.client._connection import Connection
+
+_PAGE = 500
+
+
+class IdentityClient:
+    """The part of a client that asks who may do what."""
+
+    _connection: "Connection"
+
+    def caller(self) -> identity_pb2.Caller:
+        """Return who the server takes this client for: its role and its project.
+
+        Raises:
+            PermissionDenied: The server does not know the token.
+            TalwegError: Another error of the server.
+        """
+        method = self._connection.identity.GetCaller
+        return self._connection.call(method, identity_pb2.GetCallerRequest())
+
+    def create_token(
+        self,
+        role: str,
+        *,
+        project: str = "default",
+        description: str = "",
+        queues: Iterable[str] = (),
+        expires: timedelta | None = None,
+    ) -> NewToken:
+        """Create a token. It takes an admin.
+
+        Args:
+            role: What its holder may do: viewer, submitter, admin or worker.
+            project: The project that it is for; "*" stands for all.
+            description: For people: what it is for.
+            queues: The queues that a worker's token may serve; all if empty.
+            expires: How long it holds; for good if None.
+
+        Returns:
+            The token, which nobody can read again.
+
+        Raises:
+            ValueError: There is no such role.
+            InvalidRequest: Another argument is invalid.
+            PermissionDenied: The caller is not an admin of the project.
+            TalwegError: Another error of the server.
+        """
+        request = identity_pb2.CreateTokenRequest(
+            description=description, role=role_value(role), project=project, queues=queues
+        )
+        if expires is not None:
+            request.time_to_live.FromTimedelta(expires)
+        # Nobody could use a token whose answer was lost: another try makes another one.
+        response = self._connection.call(self._connection.identity.CreateToken, request)
+        return NewToken(response.token, response.secret)
+
+    def tokens(self, *, include_invalid: bool = False) -> list[identity_pb2.Token]:
+        """Return the tokens of the projects that the caller administers, the newest first.
+
+        Args:
+            include_invalid: Revoked and expired ones too.
+
+        Raises:
+            PermissionDenied: The caller is no admin.
+            TalwegError: Another error of the server.
+        """
+        request = identity_pb2.ListTokensRequest(show_invalid=include_invalid)
+        return list(self._connection.call(self._connection.identity.ListTokens, request).tokens)
+
+    def revoke_token(self, name: str) -> identity_pb2.Token:
+        """Revoke a token: calls with it are refused from then on.
+
+        Args:
+            name: ``tokens/{id}``, or the id alone.
+
+        Raises:
+            NotFound: There is none, or not in a project that the caller administers.
+            PermissionDenied: The caller is no admin.
+            TalwegError: Another error of the server.
+        """
+        whole = name if name.startswith("tokens/") else f"tokens/{name}"
+        request = identity_pb2.RevokeTokenRequest(name=whole)
+        return self._connection.call(self._connection.identity.RevokeToken, request)
+
+    def audit(
+        self, *, since: datetime | None = None, limit: int | None = None
+    ) -> Iterator[identity_pb2.AuditEntry]:
+        """Yield who changed what in the projects that the caller administers, the newest first.
+
+        Args:
+            since: No entries before, with its zone; all if None.
+            limit: At most this many; all if None.
+
+        Raises:
+            PermissionDenied: The caller is no admin.
+            TalwegError: Another error of the server.
+        """
+        request = identity_pb2.ListAuditEntriesRequest()
+        if since is not None:
+            request.since.FromDatetime(since)
+        remaining = limit
+        while remaining is None or remaining > 0:
+            request.page_size = _PAGE if remaining is None else min(_PAGE, remaining)
+            page = self._connection.call(self._connection.identity.ListAuditEntries, request)
+            yield from page.entries
+            if remaining is not None:
+                remaining -= len(page.entries)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token

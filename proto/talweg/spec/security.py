@@ -1,0 +1,173 @@
+"""How a program shows a server who it is, and knows that it is the right one.
+
+Clients and workers read the same variables.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from talweg.spec.projects import PROJECT_METADATA, PROJECT_RULE, is_project
+from talweg.spec.secrets import TOKEN, TOKEN_FILE, bearer, read_secret
+
+if TYPE_CHECKING:
+    import grpc
+
+PROJECT: Final = "TALWEG_PROJECT"
+CA_FILE: Final = "TALWEG_CA_FILE"
+CERT_FILE: Final = "TALWEG_CERT_FILE"
+KEY_FILE: Final = "TALWEG_KEY_FILE"
+TLS: Final = "TALWEG_TLS"
+INSECURE: Final = "TALWEG_INSECURE"
+GRPC_SCHEMES: Final = ("unix:", "dns:", "ipv4:", "ipv6:")
+_TRUE = ("1", "true", "yes")
+
+
+@dataclass(frozen=True)
+class Security:
+    """What a program shows a server, and by what it knows it."""
+
+    token: str = field(default="", repr=False)
+    """TALWEG_TOKEN: the token; empty for none."""
+
+    token_file: Path | None = None
+    """TALWEG_TOKEN_FILE: a file that holds the token, where TALWEG_TOKEN does not."""
+
+    project: str = ""
+    """TALWEG_PROJECT: the project to act in, for a token of all projects; empty for the token's
+    own."""
+
+    use_tls: bool = False
+    """TALWEG_TLS: 1 to encrypt calls, and to trust the CAs of the system."""
+
+    ca_file: Path | None = None
+    """TALWEG_CA_FILE: the CA of the server's certificate, in PEM; calls are encrypted then."""
+
+    cert_file: Path | None = None
+    """TALWEG_CERT_FILE: a certificate of one's own, in PEM, for mutual TLS."""
+
+    key_file: Path | None = None
+    """TALWEG_KEY_FILE: the private key of that certificate."""
+
+    may_be_plain: bool = False
+    """TALWEG_INSECURE: 1 to let the token travel to another machine without encryption."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Security":
+        """Read the variables; one that is empty counts as not set.
+
+        Args:
+            env: The environment.
+
+        Raises:
+            ValueError: The token's file holds no token, or the project cannot be one.
+            OSError: The token's file cannot be read.
+        """
+        token, token_file = env.get(TOKEN) or "", _path(env, TOKEN_FILE)
+        if not token and token_file is not None:
+            token = read_secret(token_file)
+        ca_file = _path(env, CA_FILE)
+        return cls(
+            token=checked_token(token),
+            token_file=token_file,
+            project=checked_project(env.get(PROJECT) or ""),
+            use_tls=ca_file is not None or (env.get(TLS) or "").lower() in _TRUE,
+            ca_file=ca_file,
+            cert_file=_path(env, CERT_FILE),
+            key_file=_path(env, KEY_FILE),
+            may_be_plain=(env.get(INSECURE) or "").lower() in _TRUE,
+        )
+
+    @cached_property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What each call carries."""
+        project = ((PROJECT_METADATA, self.project),) if self.project else ()
+        return (*bearer(self.token), *project)
+
+    def channel_credentials(self) -> "grpc.ChannelCredentials | None":
+        """Return what a channel is secured by; None without TLS.
+
+        Raises:
+            OSError: A file cannot be read.
+        """
+        if not self.use_tls:
+            return None
+        import grpc  # noqa: PLC0415 - reading settings needs no gRPC
+
+        return grpc.ssl_channel_credentials(
+            _content(self.ca_file), _content(self.key_file), _content(self.cert_file)
+        )
+
+    def check(self, address: str, *, is_loopback: bool) -> None:
+        """Check that the token does not travel where others can read it.
+
+        Args:
+            address: The server's.
+            is_loopback: Whether it is on this machine.
+
+        Raises:
+            ValueError: It would.
+        """
+        if self.token and not (self.use_tls or is_loopback or self.may_be_plain):
+            raise ValueError(
+                f"the token would travel to {address} without encryption: set {CA_FILE} to the "
+                f"CA of the server's certificate (or {TLS}=1 for one that the system knows). In a "
+                f"network that is protected otherwise, {INSECURE}=1 sends it all the same"
+            )
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address of gRPC is surely on this machine.
+
+    Args:
+        address: Such as 127.0.0.1:7070.
+    """
+    if address.startswith("unix:"):
+        return True
+    scheme, colon, target = address.partition(":")
+    if not (colon and f"{scheme}:" in GRPC_SCHEMES):
+        target = address
+    # In dns://authority/host:port the host stands last.
+    host = target.rpartition("/")[2].lower()
+    host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(unquote(host)).is_loopback
+    except ValueError:
+        return False
+
+
+def checked_token(token: str) -> str:
+    """Return a token that can travel in metadata.
+
+    Raises:
+        ValueError: It holds other characters than a token may.
+    """
+    if token and (not token.isascii() or not token.isprintable() or " " in token):
+        # Never the token itself.
+        raise ValueError("a token consists of printable ASCII characters without spaces")
+    return token
+
+
+def checked_project(project: str) -> str:
+    """Return a name that a project can have; the empty one stands for none.
+
+    Raises:
+        ValueError: No project can have it.
+    """
+    if project and not is_project(project):
+        raise ValueError(f"a project's name {PROJECT_RULE}, but got {project[:60]!r}")
+    return project
+
+
+def _path(env: Mapping[str, str], name: str) -> Path | None:
+    return Path(env[name]) if env.get(name) else None
+
+
+def _content(path: Path | None) -> bytes | None:
+    return None if path is None else path.read_bytes()

@@ -1,0 +1,172 @@
+"""Checks who a call is from and whether they may make it, and writes down what they changed."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import grpc
+
+from talweg.server.errors import PermissionDenied, ServerError, Unauthenticated
+from talweg.server.identity.authentication import Authenticator
+from talweg.server.identity.caller import Caller, set_caller
+from talweg.server.identity.methods import METHODS, Access, Role
+from talweg.server.services.audit import AuditLog
+from talweg.server.statuses import to_status
+
+# As text, since grpc's classes are generic in their stubs alone.
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+log = logging.getLogger(__name__)
+
+# A stranger who tries again and again must not fill the log.
+_PAUSE_OF_LOG_S = 1.0
+
+
+class AccessInterceptor(grpc.aio.ServerInterceptor):
+    """Refuses calls before their requests are read, by the one table of methods."""
+
+    def __init__(self, authenticator: Authenticator, audit: AuditLog) -> None:
+        """Keep what decides.
+
+        Args:
+            authenticator: Finds out who a call is from.
+            audit: Where changes are written down.
+        """
+        self._authenticator = authenticator
+        self._audit = audit
+        self._logged = 0.0
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler":
+        """Find the caller, and give a handler that serves or refuses the call."""
+        handler: Any = await continuation(handler_call_details)
+        if handler is None:
+            # There is no such method.
+            return None  # type: ignore[return-value]
+        method = handler_call_details.method
+        access = METHODS.get(method, Access())
+        if access.is_public:
+            return handler  # type: ignore[no-any-return]
+        try:
+            caller = await self._authenticator.caller(handler_call_details.invocation_metadata)
+            check(method, access, caller)
+        except PermissionDenied as exc:
+            return _refusing(handler, exc)
+        except Unauthenticated as exc:
+            if time.monotonic() > self._logged + _PAUSE_OF_LOG_S:
+                self._logged = time.monotonic()
+                log.warning("a call of %s was refused: %s", method, exc)
+            return _refusing(handler, exc)
+        except ServerError as exc:
+            return _refusing(handler, exc)
+        # The handler runs in this call's task.
+        set_caller(caller)
+        if not access.is_audited:
+            return handler  # type: ignore[no-any-return]
+        if handler.request_streaming:
+            return handler._replace(  # type: ignore[no-any-return]
+                stream_unary=self._audited(handler.stream_unary, method, caller)
+            )
+        return handler._replace(  # type: ignore[no-any-return]
+            unary_unary=self._audited(handler.unary_unary, method, caller)
+        )
+
+    def _audited(
+        self, behaviour: Callable[[Any, Context], Awaitable[Any]], method: str, caller: Caller
+    ) -> Callable[[Any, Context], Awaitable[Any]]:
+        async def call(request: Any, context: Context) -> Any:
+            response, status = None, "CANCELLED"
+            try:
+                response = await behaviour(request, context)
+                status = "OK"
+                return response
+            except Exception as exc:
+                status = _status_name(exc)
+                raise
+            finally:
+                if not getattr(request, "validate_only", False):
+                    self._audit.add(
+                        caller,
+                        method=method.lstrip("/"),
+                        resource=_resource(request, response),
+                        peer=context.peer(),
+                        status=status,
+                    )
+
+        return call
+
+
+def check(method: str, access: Access, caller: Caller) -> None:
+    """Check whether a caller may call a method.
+
+    Args:
+        method: Its full name.
+        access: Its entry in the table.
+        caller: Who calls.
+
+    Raises:
+        PermissionDenied: The caller's role is none of those that may.
+    """
+    if not caller.is_authenticated or caller.role in access.roles:
+        return
+    allowed = " or ".join(role.name for role in sorted(access.roles)) or "nobody's"
+    hint = (
+        "a worker's token is for workers alone"
+        if caller.role == Role.WORKER
+        else "ask an admin for a token of that role"
+    )
+    raise PermissionDenied(
+        f"{method.rpartition('/')[2]} takes a token of role {allowed}, but this one is of role "
+        f"{caller.role.name}: {hint}"
+    )
+
+
+def _refusing(handler: Any, error: ServerError) -> "Handler":
+    """Return a handler of the same shape that refuses, without reading the request."""
+
+    async def refuse(request: Any, context: Context) -> Any:
+        raise error
+
+    async def abort(requests: Any, context: Context) -> None:
+        # Nobody above maps errors of a method with streams both ways.
+        status = to_status(error)
+        code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+        await context.abort(code, status.message)
+
+    def unread(data: bytes) -> bytes:
+        return data
+
+    changes: dict[str, Any] = {"request_deserializer": unread}
+    if handler.request_streaming and handler.response_streaming:
+        changes["stream_stream"] = abort
+    elif handler.request_streaming:
+        changes["stream_unary"] = refuse
+    elif handler.response_streaming:
+        changes["unary_stream"] = refuse
+    else:
+        changes["unary_unary"] = refuse
+    return handler._replace(**changes)  # type: ignore[no-any-return]
+
+
+def _status_name(error: Exception) -> str:
+    if not isinstance(error, ServerError):
+        return grpc.StatusCode.INTERNAL.name
+    code = to_status(error).code
+    return next(each.name for each in grpc.StatusCode if each.value[0] == code)
+
+
+def _resource(request: Any, response: Any) -> str:
+    """Return the name of what a call was about, as far as it has one."""
+    for message in (request, response):
+        for path in ("name", "job.name", "sweep.name", "token.name"):
+            value = message
+            for part in path.split("."):
+                value = getattr(value, part, None)
+            if isinstance(value, str) and value:
+                return value[:200]
+    return ""

@@ -1,0 +1,42 @@
+"""Tokens, and the log of what their holders did."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+_SEQUENCE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def upgrade() -> None:
+    """Make the tables."""
+    op.create_table(
+        "tokens",
+        sa.Column("id", sa.String, primary_key=True),
+        sa.Column("secret_hash", sa.LargeBinary, nullable=False),
+        sa.Column("role", sa.SmallInteger, nullable=False),
+        sa.Column("project", sa.String, nullable=False),
+        sa.Column("queues", sa.String, nullable=False),
+        sa.Column("description", sa.String, nullable=False),
+        sa.Column("creator", sa.String, nullable=False),
+        sa.Column("create_time", sa.BigInteger, nullable=False),
+        sa.Column("expire_time", sa.BigInteger),
+        sa.Column("revoke_time", sa.BigInteger),
+    )
+    op.create_index("tokens_by_time", "tokens", ["create_time"])
+    op.create_table(
+        "audit",
+        sa.Column("seq", _SEQUENCE, primary_key=True, autoincrement=True),
+        sa.Column("time", sa.BigInteger, nullable=False),
+        sa.Column("token", sa.String, nullable=False),
+        sa.Column("description", sa.String, nullable=False),
+        sa.Column("project", sa.String, nullable=False),
+        sa.Column("method", sa.String, nullable=False),
+        sa.Column("resource", sa.String, nullable=False),
+        sa.Column("peer", sa.String, nullable=False),
+        sa.Column("status", sa.String, nullable=False),
+    )
+    op.create_index("audit_by_project", "audit", ["project", "seq"])
