@@ -32,6 +32,7 @@ NAMES = {
     "JobState",
     "MissingExtra",
     "NotFound",
+    "PermissionDenied",
     "RegisteredModel",
     "ServerError",
     "SpecLike",

@@ -163,7 +163,10 @@ def test_a_taken_port_is_an_error(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("env", "said"),
     [
-        ({"TALWEG_LISTEN": "0.0.0.0:0"}, "TALWEG_ALLOW_REMOTE=1"),
+        (
+            {"TALWEG_LISTEN": "0.0.0.0:0"},
+            "set TALWEG_AUTHENTICATION=token",
+        ),
         ({"TALWEG_DATABASE_URL": "mysql://h/d"}, "begins with mysql://"),
         ({"TALWEG_DATABASE_URL": "sqlite:////nowhere/at/all.db"}, "unable to open database file"),
         ({"TALWEG_DATABASE_URL": f"sqlite:///{__file__}"}, "file is not a database"),

@@ -13,6 +13,7 @@ from talweg.server.identity.caller import Caller, set_caller
 from talweg.server.identity.methods import METHODS, Access, Role
 from talweg.server.services.audit import AuditLog
 from talweg.server.statuses import to_status
+from talweg.server.store.record.scope import set_project
 
 # As text, since grpc's classes are generic in their stubs alone.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -66,6 +67,9 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
             return _refusing(handler, exc)
         # The handler runs in this call's task.
         set_caller(caller)
+        # A worker of all projects serves the jobs of all.
+        serves_all = caller.role == Role.WORKER and caller.sees_all
+        set_project(None if serves_all else caller.project)
         if not access.is_audited:
             return handler  # type: ignore[no-any-return]
         if handler.request_streaming:

@@ -57,7 +57,7 @@ def age(context: click.Context, parameter: click.Parameter, value: str | None) -
     if value is None:
         return None
     seconds = seconds_in(value)
-    if not seconds:
+    if seconds is None:
         raise click.BadParameter(
             f"a time must look like 30d, 12h or 4w, but got {value!r}", context, parameter
         )

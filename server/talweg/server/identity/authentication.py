@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from sqlalchemy import Connection, select
 
-from talweg.server.errors import PermissionDenied, Unauthenticated
+from talweg.server.errors import InvalidRequest, PermissionDenied, Unauthenticated
 from talweg.server.identity.caller import UNKNOWN, Caller
 from talweg.server.identity.methods import Role
 from talweg.server.identity.tokens import TokenParts, hashed, is_same, parse_token
@@ -60,8 +61,11 @@ class NoAuthentication:
     """Of a server that asks for no tokens: whoever reaches it may do everything."""
 
     async def caller(self, metadata: Metadata) -> Caller:
-        """Return an admin of all projects."""
-        return UNKNOWN
+        """Return an admin of all projects, in the one that the call asks for."""
+        project = next((value for key, value in metadata if key == PROJECT_METADATA), "")
+        if not isinstance(project, str) or not project:
+            return UNKNOWN
+        return replace(UNKNOWN, project=_checked(project))
 
     def forget(self, token: str) -> None:
         """Do nothing."""
@@ -95,16 +99,7 @@ class TokenAuthentication:
             raise PermissionDenied(
                 f"the token is for project {caller.projects!r}, but the call asks for {project!r}"
             )
-        if not is_project(project):
-            raise PermissionDenied(f"{PROJECT_METADATA} {PROJECT_RULE}, but is {project[:60]!r}")
-        return Caller(
-            caller.role,
-            project=project,
-            projects=caller.projects,
-            queues=caller.queues,
-            token=caller.token,
-            description=caller.description,
-        )
+        return replace(caller, project=_checked(project))
 
     def forget(self, token: str) -> None:  # noqa: D102 - of the protocol
         self._known = {
@@ -144,6 +139,12 @@ class TokenAuthentication:
 _UNKNOWN_TOKEN = Unauthenticated(
     "the server does not know the token; ask an admin for a new one (talweg token create)"
 )
+
+
+def _checked(project: str) -> str:
+    if not is_project(project):
+        raise InvalidRequest.of(PROJECT_METADATA, f"{PROJECT_RULE}, but got {project[:60]!r}")
+    return project
 
 
 def _caller(row: TokenRow) -> Caller:

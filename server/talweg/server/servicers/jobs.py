@@ -5,7 +5,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from talweg.server.errors import InvalidRequest
+from talweg.server.errors import InvalidRequest, PermissionDenied
+from talweg.server.identity.caller import current_caller
 from talweg.server.servicers.convert import (
     LARGEST_MESSAGE,
     batch_message,
@@ -209,6 +210,10 @@ class JobServicer(JobServiceServicer):
             raise InvalidRequest.of("keep", f"must be BEST, LAST or NONE, but got {request.keep}")
         older_than = duration_value(request.older_than, field="older_than")
         if request.unknown_folders:
+            if not current_caller().sees_all:
+                raise PermissionDenied(
+                    "folders that belong to no job are of no project: it takes an admin of all"
+                )
             folders = await self._services.folders.collect(
                 older_than=older_than, validate_only=request.validate_only
             )

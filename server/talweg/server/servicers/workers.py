@@ -4,7 +4,9 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
+from talweg.server.identity.caller import current_caller
 from talweg.server.services.attempts.leases import LeaseClaim, LeaseService, PauseOrder
+from talweg.server.services.attempts.ownership import check_owner, check_queue
 from talweg.server.services.attempts.reports import Report
 from talweg.server.services.attempts.tracking import TrackingService
 from talweg.server.services.plugins import PluginService
@@ -47,6 +49,7 @@ class WorkerServicer(WorkerServiceServicer):
     async def ClaimJobs(  # noqa: D102 - documented in the proto
         self, request: pb.ClaimJobsRequest, context: Any
     ) -> pb.ClaimJobsResponse:
+        check_queue(request.queue, current_caller())
         rows = await self._leases.claim(
             queue=request.queue,
             worker=request.worker,
@@ -54,6 +57,7 @@ class WorkerServicer(WorkerServiceServicer):
             limit=request.limit,
             request_id=request.request_id,
             spool=request.spool,
+            owner=current_caller().token,
         )
         return pb.ClaimJobsResponse(assignments=map(self._assignment, rows))
 
@@ -150,6 +154,12 @@ class WorkerServicer(WorkerServiceServicer):
 
 
 def _lease_claim(lease: pb.Lease) -> LeaseClaim:
+    """Return a lease that the caller may act on.
+
+    Raises:
+        StaleLease: It was given to the holder of another token.
+    """
+    check_owner(lease.token, job=lease.job, caller=current_caller())
     return LeaseClaim(job=lease.job, attempt=lease.attempt, token=lease.token)
 
 

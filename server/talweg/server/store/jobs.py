@@ -12,7 +12,9 @@ from talweg.server.store import events
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import JobRow
 from talweg.server.store.record.schema import jobs, links, tags
+from talweg.server.store.record.scope import in_project, project_of, scoped_request_id
 from talweg.spec import job_name
+from talweg.spec.projects import DEFAULT_PROJECT
 from talweg.v1.jobs_pb2 import Event, Job, StateChange
 
 # A statement takes so many parameters at the most, and more are no quicker.
@@ -84,7 +86,8 @@ def insert_jobs(tx: Transaction, new: Sequence[NewJob]) -> dict[str, JobRow]:
     """
     if not new:
         return {}
-    rows = {job.id: _row(job, tx.now) for job in new}
+    project = project_of(tx.connection) or DEFAULT_PROJECT
+    rows = {job.id: _row(job, tx.now, project) for job in new}
     columns = [{name: getattr(row, name) for name in _WRITTEN} for row in rows.values()]
     taken = {
         row.id: row.seq
@@ -126,9 +129,12 @@ _BROUGHT = tuple(field.name for field in fields(NewJob) if field.name in jobs.c)
 _WRITTEN = tuple(field.name for field in fields(JobRow) if field.name != "seq")
 
 
-def _row(job: NewJob, now: int) -> JobRow:
+def _row(job: NewJob, now: int, project: str) -> JobRow:
     """Return a new job's row; its number is still to come."""
-    return JobRow(seq=0, create_time=now, **{name: getattr(job, name) for name in _BROUGHT})
+    row = JobRow(
+        seq=0, create_time=now, project=project, **{name: getattr(job, name) for name in _BROUGHT}
+    )
+    return replace(row, request_id=scoped_request_id(row.request_id or "", project) or None)
 
 
 def _upsert(connection: Connection) -> Insert:
@@ -154,7 +160,7 @@ def get(connection: Connection, id_: str) -> JobRow:
     Raises:
         JobNotFound: There is none.
     """
-    row = connection.execute(_BY_ID, {"job": id_}).first()
+    row = connection.execute(in_project(connection, _BY_ID, jobs), {"job": id_}).first()
     if row is None:
         raise JobNotFound(job_name(id_))
     return JobRow(*row)
@@ -170,7 +176,7 @@ def lock(tx: Transaction, id_: str) -> JobRow:
     Raises:
         JobNotFound: There is none.
     """
-    row = tx.connection.execute(_LOCK, {"job": id_}).first()
+    row = tx.connection.execute(in_project(tx.connection, _LOCK, jobs), {"job": id_}).first()
     if row is None:
         raise JobNotFound(job_name(id_))
     return JobRow(*row)
@@ -182,20 +188,22 @@ def get_many(connection: Connection, ids: Iterable[str]) -> dict[str, JobRow]:
     found: dict[str, JobRow] = {}
     for start in range(0, len(wanted), _IN_ONE_STATEMENT):
         some = wanted[start : start + _IN_ONE_STATEMENT]
-        for row in connection.execute(select(jobs).where(jobs.c.id.in_(some))):
+        statement = in_project(connection, select(jobs).where(jobs.c.id.in_(some)), jobs)
+        for row in connection.execute(statement):
             job = JobRow(*row)
             found[job.id] = job
     return found
 
 
 def by_request_id(connection: Connection, request_ids: Iterable[str]) -> dict[str, JobRow]:
-    """Find jobs by the request_id that they were submitted with."""
-    wanted = list(request_ids)
-    if not wanted:
+    """Find jobs of the project by the request_id that they were submitted with."""
+    project = project_of(connection)
+    by_kept = {scoped_request_id(each, project): each for each in request_ids}
+    if not by_kept:
         return {}
-    statement = select(jobs).where(jobs.c.request_id.in_(wanted))
+    statement = select(jobs).where(jobs.c.request_id.in_(list(by_kept)))
     rows = (JobRow(*row) for row in connection.execute(statement))
-    return {row.request_id: row for row in rows if row.request_id is not None}
+    return {by_kept[row.request_id]: row for row in rows if row.request_id is not None}
 
 
 _CHANGE = update(jobs).where(

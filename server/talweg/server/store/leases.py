@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Boolean, bindparam, func, insert, or_, select, update
+from sqlalchemy import Boolean, String, bindparam, func, insert, or_, select, update
 
 from talweg.server.store import events
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import AttemptRow, JobRow
 from talweg.server.store.record.schema import attempts, is_queued, is_running, jobs
+from talweg.server.store.record.scope import project_of
 from talweg.v1.jobs_pb2 import Event, Job, StateChange
 
 
@@ -41,12 +42,15 @@ class Claim:
     """Where results will wait for delivery, if the worker has named it."""
 
 
+# Of a worker that serves one alone; None for all.
+_OF_PROJECT = bindparam("of_project", type_=String)
 _PICKED = (
     select(jobs.c.seq)
     .where(
         is_queued,
         jobs.c.queue == bindparam("wanted_queue"),
         or_(jobs.c.device != "cuda", bindparam("has_cuda", type_=Boolean)),
+        or_(_OF_PROJECT.is_(None), jobs.c.project == _OF_PROJECT),
         or_(jobs.c.not_before.is_(None), jobs.c.not_before <= bindparam("start_time")),
     )
     .order_by(jobs.c.priority.desc(), jobs.c.seq)
@@ -90,6 +94,7 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
         {
             "wanted_queue": wanted.queue,
             "has_cuda": wanted.cuda,
+            "of_project": project_of(tx.connection),
             "most": wanted.limit,
             "worker": wanted.worker,
             "lease_token": wanted.token,

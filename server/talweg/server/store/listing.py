@@ -18,6 +18,7 @@ from sqlalchemy import (
 
 from talweg.server.store.record.rows import JobRow
 from talweg.server.store.record.schema import jobs, metrics, tags
+from talweg.server.store.record.scope import in_project
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 
@@ -80,6 +81,7 @@ def select_where(
         (jobs.c.seq, order[-1].descending),
     ]
     statement = select(jobs).where(*map(_any_of, where)).limit(limit)
+    statement = in_project(connection, statement, jobs)
     statement = statement.order_by(
         *(column.desc() if descending else column.asc() for column, descending in keys)
     )

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, or_, select
 from talweg.server.store import queues
 from talweg.server.store.record.clock import SECOND
 from talweg.server.store.record.schema import is_queued, is_running, jobs
+from talweg.server.store.record.scope import in_project
 from talweg.spec import job_name
 from talweg.v1.jobs_pb2 import Job, TrackingRun
 
@@ -32,6 +33,7 @@ def open_jobs(connection: Connection) -> dict[int, int]:
     """Count the jobs that have not ended, by state."""
     counts: dict[int, int] = {}
     statement = select(jobs.c.state, func.count()).where(_OPEN).group_by(jobs.c.state)
+    statement = in_project(connection, statement, jobs)
     for state, number in connection.execute(statement):
         counts[state] = number
     return counts
@@ -41,6 +43,7 @@ def running(connection: Connection) -> Mapping[str, Sequence[str]]:
     """Return the names of RUNNING jobs by worker."""
     by_worker: dict[str, list[str]] = {}
     statement = select(jobs.c.worker, jobs.c.id).where(is_running).order_by(jobs.c.seq)
+    statement = in_project(connection, statement, jobs)
     for worker, id_ in connection.execute(statement):
         by_worker.setdefault(worker, []).append(job_name(id_))
     return by_worker
@@ -55,6 +58,7 @@ def backlog(connection: Connection) -> Backlog:
         .order_by(jobs.c.seq.desc())
         .limit(_MAX_JOBS)
     )
+    statement = in_project(connection, statement, jobs)
     ends = [
         end
         for end, tracking in connection.execute(statement)

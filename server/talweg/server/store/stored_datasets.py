@@ -11,6 +11,7 @@ from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import StoredDatasetRow
 from talweg.server.store.record.schema import jobs, links, unreferenced
 from talweg.server.store.record.schema import stored_datasets as table
+from talweg.server.store.record.scope import in_project, project_of
 from talweg.spec import job_name
 from talweg.spec.states import ENDED
 from talweg.spec.stored import DatasetName
@@ -30,12 +31,14 @@ def insert_version(tx: Transaction, row: StoredDatasetRow) -> StoredDatasetRow:
         The row as it is now.
     """
     connection = tx.connection
+    row = replace(row, project=project_of(connection) or row.project)
+    named = (table.c.project == row.project, table.c.name == row.name)
     newest = connection.execute(
-        select(table).where(table.c.name == row.name).order_by(*_NEWEST_FIRST).limit(1)
+        select(table).where(*named).order_by(*_NEWEST_FIRST).limit(1)
     ).first()
     # Later than any other, whatever the resolution of the clock.
     time = tx.now if newest is None else max(tx.now, StoredDatasetRow(*newest).update_time + 1)
-    same = (table.c.name == row.name, table.c.digest == row.digest)
+    same = (*named, table.c.digest == row.digest)
     known = connection.execute(select(table).where(*same).with_for_update()).first()
     if known is not None:
         before = StoredDatasetRow(*known)
@@ -70,6 +73,7 @@ def find(connection: Connection, name: DatasetName) -> StoredDatasetRow:
     statement = select(table).where(table.c.name == name.name)
     if name.digest:
         statement = statement.where(table.c.digest.startswith(name.digest, autoescape=True))
+    statement = in_project(connection, statement, table)
     row = connection.execute(statement.order_by(*_NEWEST_FIRST).limit(1)).first()
     if row is None:
         raise DatasetNotFound(_unknown(connection, name), metadata={"dataset": str(name)})
@@ -91,16 +95,15 @@ def find_many(
 
 def known_names(connection: Connection) -> Sequence[str]:
     """Return the names of all data sets."""
-    return (
-        connection.execute(select(table.c.name).distinct().order_by(table.c.name)).scalars().all()
-    )
+    statement = select(table.c.name).distinct().order_by(table.c.name)
+    return connection.execute(in_project(connection, statement, table)).scalars().all()
 
 
 def read_before(connection: Connection, read_key: str) -> StoredDatasetRow | None:
     """Return a version of the same bytes that was read in the same way, under whatever name."""
-    row = connection.execute(
-        select(table).where(table.c.read_key == read_key).order_by(*_NEWEST_FIRST).limit(1)
-    ).first()
+    statement = select(table).where(table.c.read_key == read_key)
+    statement = in_project(connection, statement, table).order_by(*_NEWEST_FIRST).limit(1)
+    row = connection.execute(statement).first()
     return None if row is None else StoredDatasetRow(*row)
 
 
@@ -117,6 +120,7 @@ def page(
     """
     columns = [c for c in table.c if c.name != "info"]
     statement = select(*columns).order_by(*_NEWEST_FIRST).limit(limit)
+    statement = in_project(connection, statement, table)
     if name:
         statement = statement.where(table.c.name == name)
     if after is not None:
@@ -141,6 +145,7 @@ def lock_versions(tx: Transaction, name: DatasetName) -> list[StoredDatasetRow]:
     statement = select(table).where(table.c.name == name.name)
     if name.digest:
         statement = statement.where(table.c.digest.startswith(name.digest, autoescape=True))
+    statement = in_project(tx.connection, statement, table)
     rows = tx.connection.execute(statement.order_by(table.c.seq).with_for_update())
     versions = [StoredDatasetRow(*row) for row in rows]
     if not versions:
@@ -166,6 +171,7 @@ def keep(tx: Transaction, names: Collection[str]) -> set[str]:
         statement = select(table.c.seq).where(
             table.c.name == version.name, table.c.digest == version.digest
         )
+        statement = in_project(tx.connection, statement, table)
         if tx.connection.execute(statement.with_for_update(read=True)).first() is not None:
             kept.add(name)
     return kept
@@ -184,6 +190,7 @@ def readers(connection: Connection, names: Sequence[str]) -> Mapping[str, bool]:
         .where(links.c.target.in_(list(names)))
         .order_by(jobs.c.seq)
     )
+    statement = in_project(connection, statement, jobs)
     return {job_name(id_): state in ENDED for id_, state in connection.execute(statement)}
 
 
@@ -287,6 +294,7 @@ def _insert_new(tx: Transaction, into: Table) -> Insert:
 def _unknown(connection: Connection, name: DatasetName) -> str:
     if name.digest:
         statement = select(table.c.digest).where(table.c.name == name.name)
+        statement = in_project(connection, statement, table)
         versions = connection.execute(statement.order_by(*_NEWEST_FIRST)).scalars().all()
         if versions:
             some = ", ".join(digest[:12] for digest in versions[:5])

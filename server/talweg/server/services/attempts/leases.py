@@ -21,6 +21,7 @@ from talweg.server.services.arguments import (
     text,
 )
 from talweg.server.services.attempts import endings
+from talweg.server.services.attempts.ownership import owned
 from talweg.server.services.attempts.reports import Report, apply
 from talweg.server.services.free_text import readable
 from talweg.server.store import jobs, leases
@@ -95,6 +96,7 @@ class LeaseService:
         limit: int,
         request_id: str,
         spool: str = "",
+        owner: str = "",
     ) -> list[JobRow]:
         """Hand out waiting jobs: high priority first, then in the order submitted.
 
@@ -106,6 +108,7 @@ class LeaseService:
             request_id: Of the worker's choice. A claim sent again gives those of its jobs whose
                 leases are still good, and no others.
             spool: Identifies the spool in which results will wait; may be empty.
+            owner: The id of the token by which the worker is known; empty for none.
 
         Raises:
             InvalidRequest: An argument is out of bounds.
@@ -116,7 +119,7 @@ class LeaseService:
             cuda="cuda" in devices,
             limit=count(limit, field="limit", most=MAX_CLAIM, default=1),
             claim_id=text(request_id, field="request_id", most=MAX_REQUEST_ID_CHARS) or None,
-            token=secrets.token_urlsafe(16),
+            token=owned(secrets.token_urlsafe(16), owner),
             lease=microseconds(self.lease),
             spool=text(spool, field="spool", most=MAX_SPOOL_CHARS) or None,
         )

@@ -17,6 +17,7 @@ from talweg.server.services.stored_datasets.upload import UploadService
 from talweg.server.store import source_files
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import StoredDatasetRow
+from talweg.server.store.record.scope import current_project
 from talweg.server.store.source_files import SourceFile
 from talweg.spec import SpecError, Violation
 from talweg.spec.stored import is_dataset_name
@@ -50,6 +51,8 @@ class _Wanted:
     how: bytes = b""
     # As the file is: who comes once it has changed must not wait for what it was.
     fingerprint: str = ""
+    # What two projects read becomes two data sets.
+    project: str | None = None
 
 
 class SourceService:
@@ -125,6 +128,7 @@ class SourceService:
             raise SpecError([exc.violation]) from exc
         how = data.read.SerializeToString(deterministic=True)
         wanted = _Wanted(uri, root, data.name or default_name(uri), data.read, how)
+        wanted = replace(wanted, project=current_project())
         # What is wrong with its name must not be found out once it was read.
         self._plan(wanted, _ANY_SHA256, 1)
         return wanted

@@ -1,6 +1,7 @@
 """Takes files in: stages their bytes, has them read, and stores what they hold."""
 
 import asyncio
+import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -22,6 +23,8 @@ from talweg.server.services.stored_datasets.views import info_of, row_of
 from talweg.server.store import stored_datasets
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import StoredDatasetRow
+from talweg.server.store.record.scope import current_project
+from talweg.spec.projects import DEFAULT_PROJECT
 from talweg.v1.stored_datasets_pb2 import (
     StoredDataset,
     UploadChunk,
@@ -74,7 +77,7 @@ class UploadService:
         known = await self._database.reading(stored_datasets.read_before, plan.read_key)
         if known is not None:
             return plan.num_bytes
-        return min(plan.num_bytes, self._staging.offset(plan.sha256))
+        return min(plan.num_bytes, self._staging.offset(_staged_as(plan.sha256)))
 
     async def upload(
         self, requests: AsyncIterator[UploadStoredDatasetRequest]
@@ -104,7 +107,7 @@ class UploadService:
         chunks = _chunks(requests)
         first = await anext(chunks, None)
         with await self._staging.open(
-            plan.sha256, plan.num_bytes, offset=None if first is None else first.offset
+            _staged_as(plan.sha256), plan.num_bytes, offset=None if first is None else first.offset
         ) as file:
             if first is not None:
                 await _write_all(plan, file, first, chunks)
@@ -257,3 +260,15 @@ def _check_chunk(plan: UploadPlan, chunk: UploadChunk) -> None:
             f"must end within the {plan.num_bytes:,} bytes that the header tells of, but ends "
             f"at {chunk.offset + size:,}",
         )
+
+
+def _staged_as(sha256: str) -> str:
+    """Return the name under which a file arrives.
+
+    The same bytes of two projects arrive apart: nobody learns that another project has begun to
+    send them.
+    """
+    project = current_project()
+    if project in (None, DEFAULT_PROJECT):
+        return sha256
+    return hashlib.sha256(f"{project}/{sha256}".encode()).hexdigest()

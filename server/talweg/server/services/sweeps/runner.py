@@ -18,6 +18,7 @@ from talweg.server.services.sweeps.settling import settle
 from talweg.server.services.sweeps.submitting import Submitter
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import SweepRow
+from talweg.server.store.record.scope import acting_in
 from talweg.server.store.sweeps import sweeps, trials
 from talweg.spec.sweeps import Plan
 from talweg.v1.sweeps_pb2 import Sweep
@@ -111,6 +112,11 @@ class SweepRunner:
         row = await self._database.writing_relaxed(self._settle, id_)
         if row.state != Sweep.RUNNING or row.closing:
             return False
+        # Its jobs are of its project, and refer to what is there.
+        with acting_in(row.project):
+            return await self._go_on(row)
+
+    async def _go_on(self, row: SweepRow) -> bool:
         plan = self._plans.of(row)
         if plan.spec.pruning.HasField("asha"):
             await self._prune(row, plan)
@@ -118,7 +124,7 @@ class SweepRunner:
             return True
         submitted = await self._submitter.submit_next(row, plan)
         if submitted and row.message == _CANNOT_GO_ON:
-            await self._database.writing_relaxed(_tell, id_, "goes on again")
+            await self._database.writing_relaxed(_tell, row.id, "goes on again")
         return submitted > 0
 
     async def _prune(self, row: SweepRow, plan: Plan) -> None:

@@ -27,6 +27,7 @@ from sqlalchemy.pool import QueuePool
 
 from talweg.server.errors import BadSetting, DatabaseUnavailable
 from talweg.server.store.record.clock import current_time
+from talweg.server.store.record.scope import OPTION, current_project
 from talweg.v1.jobs_pb2 import Event
 
 _BUSY_TIMEOUT_S = 30
@@ -136,17 +137,18 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self, *, durable: bool = True) -> Iterator[Transaction]:
+    def write(self, *, durable: bool = True, project: str | None = None) -> Iterator[Transaction]:
         """Return a writing transaction; commits it, unless an exception leaves it.
 
         Args:
             durable: It must outlive a loss of power once this returns.
+            project: Whose rows it sees; all if None.
 
         Raises:
             DatabaseUnavailable: The database does not answer, or stayed locked.
         """
         with _translated(), self._engine.connect() as connection:
-            options = {"talweg_write": True, "talweg_durable": durable}
+            options = {"talweg_write": True, "talweg_durable": durable, OPTION: project}
             connection = connection.execution_options(**options)
             with connection.begin():
                 transaction = Transaction(connection, connection.scalar(_NOW) or 0)
@@ -167,8 +169,11 @@ class Database:
             DatabaseUnavailable: The database does not answer.
         """
 
+        project = current_project()
+
         def work() -> R:
             with self.read() as connection:
+                connection = connection.execution_options(**{OPTION: project})
                 return operation(connection, *args, **kwargs)
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
@@ -202,10 +207,12 @@ class Database:
         return await self._write_in_thread(False, lambda tx: operation(tx, *args, **kwargs))
 
     async def _write_in_thread(self, durable: bool, operation: Callable[[Transaction], R]) -> R:
+        project = current_project()
+
         def work() -> R:
             for left in reversed(range(_TRIES)):
                 try:
-                    with self.write(durable=durable) as transaction:
+                    with self.write(durable=durable, project=project) as transaction:
                         return operation(transaction)
                 except DatabaseUnavailable as exc:
                     # Nothing of it was done: the other one is through, and it may be tried again.

@@ -19,6 +19,7 @@ from sqlalchemy import BigInteger, ForeignKey, Integer, SmallInteger
 from sqlalchemy.orm import mapped_column
 
 from talweg.spec import job_name, sweep_name
+from talweg.spec.projects import DEFAULT_PROJECT
 from talweg.spec.states import has_ended
 from talweg.spec.sweeps import Setting
 from talweg.v1.jobs_pb2 import Checkpoint, Job
@@ -32,6 +33,7 @@ SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
 # An int is a BIGINT, unless one of these says otherwise.
 Int32 = Annotated[int, mapped_column(Integer)]
 Int16 = Annotated[int, mapped_column(SmallInteger)]
+Project = Annotated[str, mapped_column(server_default=DEFAULT_PROJECT)]
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class JobRow:
     """What was said of the last of them."""
     not_before: int | None = None
     """When it may be claimed again; None at any time."""
+    project: Project = DEFAULT_PROJECT
 
     @property
     def name(self) -> str:
@@ -149,6 +152,7 @@ class StoredDatasetRow:
     """A StoredDataset without columns, preview and pictures."""
     info: bytes
     """A StoredDataset with all that is known of it, but for its name and its time."""
+    project: Project = DEFAULT_PROJECT
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,7 @@ class SweepRow:
     end_time: int | None = None
     last_cursor: int = 1
     """The number of the latest event; the first one says that it is RUNNING."""
+    project: Project = DEFAULT_PROJECT
 
     @property
     def name(self) -> str:

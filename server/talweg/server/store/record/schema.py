@@ -83,6 +83,7 @@ Index(
 )
 Index("jobs_leased", jobs.c.lease_until, sqlite_where=is_running, postgresql_where=is_running)
 Index("jobs_by_time", jobs.c.create_time, jobs.c.seq)
+Index("jobs_by_project", jobs.c.project, jobs.c.create_time, jobs.c.seq)
 Index("jobs_by_experiment", jobs.c.experiment, jobs.c.create_time)
 
 tags = Table(
@@ -117,7 +118,13 @@ removals = Table(
 )
 
 stored_datasets = _table(StoredDatasetRow, "stored_datasets")
-Index("stored_datasets_by_name", stored_datasets.c.name, stored_datasets.c.digest, unique=True)
+Index(
+    "stored_datasets_by_project",
+    stored_datasets.c.project,
+    stored_datasets.c.name,
+    stored_datasets.c.digest,
+    unique=True,
+)
 Index("stored_datasets_by_digest", stored_datasets.c.digest)
 Index("stored_datasets_by_read_key", stored_datasets.c.read_key)
 Index("stored_datasets_by_time", stored_datasets.c.update_time, stored_datasets.c.seq)

@@ -12,6 +12,7 @@ from talweg.server.store.record.clock import to_timestamp
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import SweepRow
 from talweg.server.store.record.schema import goes_on, sweep_events, sweeps
+from talweg.server.store.record.scope import in_project, project_of, scoped_request_id
 from talweg.spec import sweep_name
 from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, SweepStateChange
 
@@ -30,7 +31,10 @@ def create(tx: Transaction, row: SweepRow) -> SweepRow | None:
     Returns:
         The row with its `seq`; None where its request_id is another's already.
     """
+    project = project_of(tx.connection) or row.project
+    row = replace(row, project=project)
     columns = {name: getattr(row, name) for name in _COLUMNS}
+    columns["request_id"] = scoped_request_id(row.request_id or "", project) or None
     # Two calls with one request_id may come at once on PostgreSQL: the second inserts nothing.
     dialect = sqlite if tx.connection.dialect.name == "sqlite" else postgresql
     statement = dialect.insert(sweeps).on_conflict_do_nothing(index_elements=["request_id"])
@@ -53,7 +57,7 @@ def get(connection: Connection, id_: str) -> SweepRow:
     Raises:
         SweepNotFound: There is none.
     """
-    row = connection.execute(_BY_ID, {"sweep": id_}).first()
+    row = connection.execute(in_project(connection, _BY_ID, sweeps), {"sweep": id_}).first()
     if row is None:
         raise SweepNotFound(sweep_name(id_))
     return SweepRow(*row)
@@ -69,16 +73,18 @@ def lock(tx: Transaction, id_: str) -> SweepRow:
     Raises:
         SweepNotFound: There is none.
     """
-    row = tx.connection.execute(_LOCK, {"sweep": id_}).first()
+    statement = in_project(tx.connection, _LOCK, sweeps)
+    row = tx.connection.execute(statement, {"sweep": id_}).first()
     if row is None:
         raise SweepNotFound(sweep_name(id_))
     return SweepRow(*row)
 
 
 def by_request_id(connection: Connection, request_id: str) -> SweepRow | None:
-    """Find a sweep by the request_id that it was created with."""
-    row = connection.execute(select(sweeps).where(sweeps.c.request_id == request_id)).first()
-    return None if row is None else SweepRow(*row)
+    """Find a sweep of the project by the request_id that it was created with."""
+    kept = scoped_request_id(request_id, project_of(connection))
+    row = connection.execute(select(sweeps).where(sweeps.c.request_id == kept)).first()
+    return None if row is None else replace(SweepRow(*row), request_id=request_id)
 
 
 def going_on(connection: Connection) -> list[str]:
@@ -98,6 +104,7 @@ def newest(
         limit: At most so many.
     """
     statement = select(sweeps).order_by(sweeps.c.seq.desc()).limit(limit)
+    statement = in_project(connection, statement, sweeps)
     if states:
         statement = statement.where(sweeps.c.state.in_(states))
     if before is not None:

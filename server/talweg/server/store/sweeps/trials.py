@@ -20,6 +20,7 @@ from sqlalchemy import (
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import JobRow, TrialRow
 from talweg.server.store.record.schema import is_open, jobs, trial_jobs, trials
+from talweg.server.store.record.scope import in_project
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.sweeps_pb2 import Trial
@@ -298,6 +299,8 @@ def finished(connection: Connection, digests: Sequence[bytes]) -> dict[bytes, li
             )
             .order_by(jobs.c.seq)
         )
+        # Never of another project: not even that somebody has trained it.
+        statement = in_project(connection, statement, jobs)
         for row in connection.execute(statement):
             found.setdefault(row[0], []).append(JobRow(*row[1:]))
     return found

@@ -1,4 +1,4 @@
-"""Tokens, and the log of what their holders did."""
+"""Tokens, the log of what their holders did, and projects: what is there is of `default`."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,16 @@ _SEQUENCE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Make the tables and the columns."""
+    for table in ("jobs", "sweeps", "stored_datasets"):
+        op.add_column(
+            table, sa.Column("project", sa.String, nullable=False, server_default="default")
+        )
+    op.create_index("jobs_by_project", "jobs", ["project", "create_time", "seq"])
+    op.drop_index("stored_datasets_by_name", "stored_datasets")
+    op.create_index(
+        "stored_datasets_by_project", "stored_datasets", ["project", "name", "digest"], unique=True
+    )
     op.create_table(
         "tokens",
         sa.Column("id", sa.String, primary_key=True),

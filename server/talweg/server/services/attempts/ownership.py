@@ -1,0 +1,53 @@
+"""Whose a lease is: it names the token of the worker that it was given to.
+
+Whoever reads a lease somewhere, in a log or in memory, can do nothing with it by a token of their
+own.
+"""
+
+from talweg.server.errors import PermissionDenied, StaleLease
+from talweg.server.identity.caller import Caller
+
+_DIVIDER = "."
+
+
+def owned(secret: str, owner: str) -> str:
+    """Return the token of a lease.
+
+    Args:
+        secret: What makes it hard to guess.
+        owner: The id of the worker's own token; empty for one without a row in the record.
+    """
+    return f"{owner}{_DIVIDER}{secret}" if owner else secret
+
+
+def check_owner(lease_token: str, *, job: str, caller: Caller) -> None:
+    """Check that a lease is the caller's.
+
+    Args:
+        lease_token: The lease's.
+        job: The job's name, for the message.
+        caller: Who acts on it.
+
+    Raises:
+        StaleLease: It was given to the holder of another token.
+    """
+    owner = lease_token.rpartition(_DIVIDER)[0]
+    if caller.is_authenticated and owner != caller.token:
+        raise StaleLease(f"the lease of {job[:100]!r} was given to another worker")
+
+
+def check_queue(queue: str, caller: Caller) -> None:
+    """Check that a worker may serve a queue.
+
+    Args:
+        queue: Its name.
+        caller: The worker.
+
+    Raises:
+        PermissionDenied: Its token is for others.
+    """
+    if caller.queues and queue not in caller.queues:
+        raise PermissionDenied(
+            f"the worker's token is for {', '.join(sorted(caller.queues))}, but it asks for jobs "
+            f"of queue {queue[:100]!r}"
+        )
