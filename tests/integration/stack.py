@@ -46,6 +46,11 @@ class Stack:
         """The folder whose files jobs of the shared stack may name by their URIs."""
         return self.data.parent / "root"
 
+    @property
+    def token(self) -> str:
+        """The token of its admin."""
+        return (self.data / "admin-token").read_text().strip()
+
     def pid(self, part: str) -> int:
         return int(self.facts["parts"][part])
 

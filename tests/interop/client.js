@@ -41,12 +41,16 @@ const details = loader.loadSync(["google/rpc/status.proto", "google/rpc/error_de
 const { ArtifactService, CatalogService, JobService, StoredDatasetService, SystemService } =
   grpc.loadPackageDefinition(definition).talweg.v1;
 
+// What every call carries: the token of the server's stack.
+const auth = new grpc.Metadata();
+auth.set("authorization", `Bearer ${process.env.TALWEG_TOKEN}`);
+
 function client(Service) {
   const stub = new Service(address, grpc.credentials.createInsecure());
   return new Proxy(stub, {
     get: (_, method) => (request) =>
       new Promise((resolve, reject) => {
-        stub[method](request ?? {}, { deadline: Date.now() + CALL_MS }, (error, response) =>
+        stub[method](request ?? {}, auth, { deadline: Date.now() + CALL_MS }, (error, response) =>
           error ? reject(error) : resolve(response),
         );
       }),
@@ -70,6 +74,7 @@ function watch(name, after = 0, until = () => false) {
     const events = [];
     const call = watches.WatchJob(
       { name, after_cursor: after },
+      auth,
       { deadline: Date.now() + WATCH_MS },
     );
     call.on("data", ({ event }) => {
@@ -94,6 +99,7 @@ async function upload(name, file_name, bytes) {
   let { offset = 0 } = await datasets.GetUpload(file);
   return new Promise((resolve, reject) => {
     const call = uploads.UploadStoredDataset(
+      auth,
       { deadline: Date.now() + WATCH_MS },
       (error, response) => (error ? reject(error) : resolve(response)),
     );
@@ -109,7 +115,9 @@ async function upload(name, file_name, bytes) {
 function download(job, path) {
   return new Promise((resolve, reject) => {
     const parts = [];
-    const call = downloads.DownloadArtifact({ job, path }, { deadline: Date.now() + WATCH_MS });
+    const call = downloads.DownloadArtifact({ job, path }, auth, {
+      deadline: Date.now() + WATCH_MS,
+    });
     call.on("data", ({ data }) => parts.push(data));
     call.on("end", () => resolve(Buffer.concat(parts)));
     call.on("error", reject);

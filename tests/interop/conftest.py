@@ -14,6 +14,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack.stop()
 
 
+@pytest.fixture(autouse=True)
+def _token(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALWEG_TOKEN", stack.token)
+
+
 @pytest.fixture(scope="session")
 def finished(stack: Stack) -> str:
     """The name of a job with the loss huber that has succeeded."""

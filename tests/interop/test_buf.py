@@ -68,7 +68,8 @@ def test_buf_calls_the_server(stack: Stack, finished: str, schema: str) -> None:
 
     def call(method: str, *, status: int = 0, **request: object) -> str:
         service = f"{url}/talweg.v1.JobService/{method}"
-        done = run([*curl, "-d", json.dumps(request), service], status=status)
+        auth = ("-H", f"authorization: Bearer {stack.token}")
+        done = run([*curl, *auth, "-d", json.dumps(request), service], status=status)
         return done.stdout or done.stderr
 
     job = json.loads(call("GetJob", name=finished))

@@ -35,6 +35,7 @@ def test_grpcurl_calls_the_server(stack: Stack, finished: str, schema: str) -> N
         done = run(
             [
                 *("grpcurl", "-plaintext", *SCHEMAS[schema], "-d", json.dumps({"name": name})),
+                *("-H", f"authorization: Bearer {stack.token}"),
                 *(stack.address, "talweg.v1.JobService/GetJob"),
             ],
             status=status,

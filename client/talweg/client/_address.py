@@ -4,9 +4,10 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from talweg.client._errors import HOW_TO_START, Unavailable
@@ -19,7 +20,7 @@ from talweg.spec.security import (
     checked_token,
     is_loopback,
 )
-from talweg.spec.stackfile import STACK_FILE, last_stack_file
+from talweg.spec.stackfile import STACK_FILE, last_stack_file, stacks_folder
 
 DEFAULT_PORT = 7070
 
@@ -141,7 +142,8 @@ def _find_address(address: str | None, environ: Mapping[str, str], folder: Path)
 
 def _local_token(address: str, environ: Mapping[str, str], folder: Path | None) -> str:
     """Return the token of a stack on this machine; empty if it has none for this user."""
-    for stack in local_stacks(environ=environ, folder=folder):
+    near = _stack_files(environ, Path.cwd() if folder is None else folder)
+    for stack in _running(chain(near, _registered())):
         if stack.server == address and stack.data:
             with suppress(OSError, ValueError):
                 return read_secret(Path(stack.data) / ADMIN_TOKEN_FILE)
@@ -171,15 +173,20 @@ class LocalStack:
 def local_stacks(
     *, environ: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Iterator[LocalStack]:
-    """Yield the running stacks of this machine that are known here, the nearest first.
+    """Return the running stacks of this machine that are known here, the nearest first.
 
     Args:
         environ: The environment; that of the process if None.
         folder: The folder; the working directory if None.
     """
     environ = os.environ if environ is None else environ
+    return _running(_stack_files(environ, Path.cwd() if folder is None else folder))
+
+
+def _running(paths: Iterable[Path]) -> Iterator[LocalStack]:
+    """Yield the stacks of stack files whose processes run."""
     known: set[int] = set()
-    for path in _stack_files(environ, Path.cwd() if folder is None else folder):
+    for path in paths:
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
             stack = LocalStack(
@@ -242,6 +249,13 @@ def _stack_files(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
     last = last_stack_file(environ)
     if last is not None:
         yield last
+
+
+def _registered() -> Iterator[Path]:
+    """Yield the stack files of all running stacks of this user."""
+    folder = stacks_folder()
+    if folder is not None:
+        yield from folder.glob("*.json")
 
 
 def _read(path: Path) -> ServerAddress | str:

@@ -28,7 +28,7 @@ from talweg.deploy.stackfile import StackFile, versions
 from talweg.deploy.supervision.ports import Ports, is_free
 from talweg.deploy.supervision.processes import Guardian, end_leftovers
 from talweg.deploy.supervision.supervisor import Hooks, Supervisor
-from talweg.spec.stackfile import last_stack_file
+from talweg.spec.stackfile import last_stack_file, stacks_folder
 
 LOG_CHECK_SECONDS = 60.0
 # Pause before a stack.json that could not be written is written again.
@@ -129,7 +129,9 @@ class Stack:
                 num_workers=self._options.workers,
             )
             self._choose_ports()
-            self._file = StackFile(self._folder.stack_file, last_stack_file(os.environ))
+            self._file = StackFile(
+                self._folder.stack_file, last_stack_file(os.environ), stacks_folder(create=True)
+            )
             stack.callback(self._file.remove)
             guardian = stack.enter_context(Guardian())
             hooks = Hooks(say=self._note, changed=self._write_file, died=self._on_death)

@@ -22,27 +22,37 @@ def versions() -> dict[str, str]:
 
 
 class StackFile:
-    """The stack.json and its copy in the state folder of the user."""
+    """The stack.json and its copies: of the stack started last, and of each that runs."""
 
-    def __init__(self, path: Path, pointer: Path | None) -> None:
-        """Write nothing yet."""
+    def __init__(self, path: Path, pointer: Path | None, registry: Path | None = None) -> None:
+        """Write nothing yet.
+
+        Args:
+            path: In the data folder.
+            pointer: In the state folder of the user; None without one.
+            registry: The folder of the running stacks of this user; None without one.
+        """
         self._path = path
         self._pointer = pointer
+        self._registered = None if registry is None else registry / f"{os.getpid()}.json"
 
     def write(self, facts: Mapping[str, Any]) -> None:
         """Write both files atomically."""
         text = json.dumps({"format": FORMAT, "pid": os.getpid(), **facts}, indent=2) + "\n"
-        if self._pointer is not None:
+        for copy in filter(None, (self._pointer, self._registered)):
             # Without a writable home only the copy is missing.
             with contextlib.suppress(OSError):
-                self._pointer.parent.mkdir(parents=True, exist_ok=True)
-                _replace(self._pointer, text)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                _replace(copy, text)
         # Last, so that whoever sees it finds the copy too.
         _replace(self._path, text)
 
     def remove(self) -> None:
-        """Remove both; the copy only if no later stack has replaced it."""
+        """Remove all; the copy of the stack started last only if it is this one's."""
         self._path.unlink(missing_ok=True)
+        if self._registered is not None:
+            with contextlib.suppress(OSError):
+                self._registered.unlink()
         if self._pointer is not None:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 if json.loads(self._pointer.read_text())["pid"] == os.getpid():

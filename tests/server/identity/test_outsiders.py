@@ -78,32 +78,13 @@ async def test_every_method_has_an_entry(guarded: Running) -> None:
     }
     assert walked == set(METHODS)
     public = {method for method, access in METHODS.items() if access.is_public}
-    assert {method.split("/")[1] for method in public} == {"grpc.health.v1.Health"}
+    assert {method.split("/")[1] for method in public} == {"grpc.health.v1.Health", V1, V1ALPHA}
     # Whatever is not in the table is refused to everybody.
     for method in walked - public:
         kind: Any = guarded.channel.unary_unary
-        if method.endswith("ServerReflectionInfo"):
-            continue
         error = await refusal(kind(method)(b"", timeout=10))
         assert error.code() is grpc.StatusCode.UNAUTHENTICATED, method
         assert "the server asks for a token" in (error.details() or "")
-
-
-@pytest.mark.parametrize("name", [V1, V1ALPHA])
-async def test_reflection_is_for_those_who_have_a_token(
-    name: str, guarded: Running, tmp_path: Path
-) -> None:
-    from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
-
-    call: Any = guarded.channel.stream_stream(f"/{name}/ServerReflectionInfo")
-    question = ServerReflectionRequest(list_services="").SerializeToString()
-
-    async def first(metadata: Metadata) -> Any:
-        async for answer in call(iter([question]), metadata=metadata):
-            return answer
-
-    assert (await refusal(first(()))).code() is grpc.StatusCode.UNAUTHENTICATED
-    assert await first(of_file(tmp_path, "worker"))
 
 
 async def test_health_needs_no_token(guarded: Running) -> None:

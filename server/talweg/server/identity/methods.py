@@ -140,7 +140,8 @@ METHODS: Mapping[str, Access] = {
     ),
     # Load balancers ask it, and have no token.
     **_of("grpc.health.v1.Health", {"Check": _PUBLIC, "Watch": _PUBLIC, "List": _PUBLIC}),
-    **_of("grpc.reflection.v1.ServerReflection", {"ServerReflectionInfo": _ANYBODY}),
-    **_of("grpc.reflection.v1alpha.ServerReflection", {"ServerReflectionInfo": _ANYBODY}),
+    # The messages are published anyway, and few tools can send a token with it.
+    **_of("grpc.reflection.v1.ServerReflection", {"ServerReflectionInfo": _PUBLIC}),
+    **_of("grpc.reflection.v1alpha.ServerReflection", {"ServerReflectionInfo": _PUBLIC}),
 }
 """By the full name of the method, as it stands on the wire."""
