@@ -94,6 +94,7 @@ class Job(_message.Message):
     PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     TAKEN_WEIGHTS_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """jobs/{id}."""
     state: Global___Job.State.ValueType
@@ -112,6 +113,8 @@ class Job(_message.Message):
     """Cursor of its latest event."""
     pause_requested: _builtins.bool
     """A pause was requested."""
+    project: _builtins.str
+    """The project that it belongs to."""
     @_builtins.property
     def spec(self) -> _spec_pb2.JobSpec:
         """The submitted spec, with all defaults filled in; it can be submitted again as it is."""
@@ -179,10 +182,11 @@ class Job(_message.Message):
         pause_requested: _builtins.bool = ...,
         result: Global___Result | None = ...,
         taken_weights: _weights_pb2.TakenWeights | None = ...,
+        project: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "outcome", b"outcome", "progress", b"progress", "result", b"result", "spec", b"spec", "start_time", b"start_time", "taken_weights", b"taken_weights", "tracking", b"tracking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "checkpoints", b"checkpoints", "create_time", b"create_time", "end_time", b"end_time", "last_cursor", b"last_cursor", "name", b"name", "outcome", b"outcome", "pause_requested", b"pause_requested", "progress", b"progress", "result", b"result", "retry_of", b"retry_of", "spec", b"spec", "start_time", b"start_time", "state", b"state", "taken_weights", b"taken_weights", "tracking", b"tracking", "waiting_reason", b"waiting_reason", "warnings", b"warnings", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cancel_requested", b"cancel_requested", "checkpoints", b"checkpoints", "create_time", b"create_time", "end_time", b"end_time", "last_cursor", b"last_cursor", "name", b"name", "outcome", b"outcome", "pause_requested", b"pause_requested", "progress", b"progress", "project", b"project", "result", b"result", "retry_of", b"retry_of", "spec", b"spec", "start_time", b"start_time", "state", b"state", "taken_weights", b"taken_weights", "tracking", b"tracking", "waiting_reason", b"waiting_reason", "warnings", b"warnings", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

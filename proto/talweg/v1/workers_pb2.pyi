@@ -133,6 +133,9 @@ class Assignment(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    """The job's project."""
     @_builtins.property
     def lease(self) -> Global___Lease:
         """The right to run the attempt."""
@@ -156,10 +159,11 @@ class Assignment(_message.Message):
         spec: _spec_pb2.JobSpec | None = ...,
         time_to_live: _duration_pb2.Duration | None = ...,
         checkpoints: _abc.Iterable[_jobs_pb2.Checkpoint] | None = ...,
+        project: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "spec", b"spec", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "lease", b"lease", "spec", b"spec", "time_to_live", b"time_to_live"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "lease", b"lease", "project", b"project", "spec", b"spec", "time_to_live", b"time_to_live"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -249,6 +249,8 @@ async def test_a_worker_serves_what_its_token_is_for(
     assert [each.lease.job for each in claimed.assignments] == [of_bob]
     rest = await teams.running.workers.ClaimJobs(claim, metadata=other)
     assert [each.lease.job for each in rest.assignments] == [of_ann]
+    # By it, MLflow's experiments are named.
+    assert [each.assignments[0].project for each in (claimed, rest)] == ["b", "a"]
     claim.queue = "cuda"
     code, said = await refusal(teams.running.workers.ClaimJobs(claim, metadata=one))
     assert (code, "token is for default" in said) == ("PERMISSION_DENIED", True)

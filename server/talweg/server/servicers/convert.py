@@ -35,6 +35,7 @@ def job_message(view: JobView) -> Job:
     # The stored warnings are a Job's already, and the taken weights beside them.
     job = Job.FromString(row.warnings)
     job.name = row.name
+    job.project = row.project
     job.spec.ParseFromString(row.spec)
     job.state = _state(row.state)
     job.attempt = row.attempt

@@ -150,6 +150,7 @@ class WorkerServicer(WorkerServiceServicer):
             spec=row.job_spec,
             time_to_live=self._time_to_live,
             checkpoints=row.kept,
+            project=row.project,
         )
 
 

@@ -93,6 +93,7 @@ def carry_out(
 class _Attempt:
     def __init__(self, assignment: Assignment, claimed_at: float, here: WorkerContext) -> None:
         self._here, self._lease, self._spec = here, assignment.lease, assignment.spec
+        self._project = assignment.project
         ttl = assignment.time_to_live.ToTimedelta().total_seconds()
         limit = self._spec.resources.time_limit_seconds
         self._control = JobControl(
@@ -138,6 +139,7 @@ class _Attempt:
                 worker=self._here.worker,
                 spec=to_dict(self._spec),
                 environment=environment(self._device()),
+                project=self._project,
             )
             with self._keeper:
                 outcome = self._train()

@@ -150,6 +150,7 @@ class SpoolWriter:
         worker: str,
         spec: Mapping[str, Any],
         environment: Mapping[str, str] | None = None,
+        project: str = "",
     ) -> None:
         """Write the first line.
 
@@ -157,10 +158,12 @@ class SpoolWriter:
             worker: The worker's name.
             spec: The job's spec in its JSON form.
             environment: Versions and device, by name.
+            project: The job's.
         """
         self._add(
             kind="begin", format=FORMAT, job=self._job_id, attempt=self._attempt,
             worker=worker, time=now_ms(), spec=spec, environment=environment or {},
+            project=project,
         )  # fmt: skip
 
     def data(self, **facts: Any) -> None:

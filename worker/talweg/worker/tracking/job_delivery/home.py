@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from talweg.spec import display_name, kind, label
+from talweg.spec.projects import DEFAULT_PROJECT
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.errors import RefusedError, RunGoneError
 from talweg.worker.tracking.job_delivery.state import DeliveryState
@@ -21,6 +22,7 @@ from talweg.worker.tracking.spool import now_ms
 # How long MLflow may work on a request whose caller has left, once it answers others again. It
 # waits up to 20 s for a SQLite database that somebody has locked.
 _AT_WORK_MS = 30_000
+PROJECT_TAG = "talweg.project"
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ def ensure_run(
     """
     if state.run_id:
         return
-    experiment_id = runs.experiment(spec.experiment)
+    experiment_id = runs.experiment(experiment_of(begin, spec))
     run: RunId | None = None
     made = False
     # Nobody can have made a run for a first attempt that nobody has begun to deliver.
@@ -150,6 +152,7 @@ def _create(
         "talweg.task": kind(spec.task)[0],
         "mlflow.source.name": f"jobs/{job_id}",
         "mlflow.source.type": "JOB",
+        PROJECT_TAG: begin.get("project") or DEFAULT_PROJECT,
     }
     if spec.HasField("continued_from"):
         tags["talweg.continued_from"] = spec.continued_from.job.removeprefix("jobs/")
@@ -174,4 +177,11 @@ def _create(
     except (RefusedError, RunGoneError):
         # Somebody has deleted the experiment since it was looked up.
         runs.forget_experiments()
-        return create(runs.experiment(spec.experiment))
+        return create(runs.experiment(experiment_of(begin, spec)))
+
+
+def experiment_of(begin: Mapping[str, Any], spec: JobSpec) -> str:
+    """Return the name of a job's experiment: those of two projects are never one."""
+    # A spool of an earlier version names none.
+    project = begin.get("project") or DEFAULT_PROJECT
+    return spec.experiment if project == DEFAULT_PROJECT else f"{project}/{spec.experiment}"
