@@ -321,6 +321,152 @@ class RevokeTokenRequest(_message.Message):
 Global___RevokeTokenRequest: _TypeAlias = RevokeTokenRequest  # noqa: Y015
 
 @_typing.final
+class Quotas(_message.Message):
+    """What a project may have at once; an absent field sets no bound."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_OPEN_JOBS_FIELD_NUMBER: _builtins.int
+    MAX_RUNNING_JOBS_FIELD_NUMBER: _builtins.int
+    MAX_STORED_BYTES_FIELD_NUMBER: _builtins.int
+    max_open_jobs: _builtins.int
+    """Jobs that wait, run or are paused. More are refused with RESOURCE_EXHAUSTED; sweeps wait for room."""
+    max_running_jobs: _builtins.int
+    """Jobs that run. More wait."""
+    max_stored_bytes: _builtins.int
+    """Bytes of stored data sets, as they are stored. A file that does not fit is refused with
+    RESOURCE_EXHAUSTED.
+    """
+    def __init__(
+        self,
+        *,
+        max_open_jobs: _builtins.int | None = ...,
+        max_running_jobs: _builtins.int | None = ...,
+        max_stored_bytes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_open_jobs", b"_max_open_jobs", "_max_running_jobs", b"_max_running_jobs", "_max_stored_bytes", b"_max_stored_bytes", "max_open_jobs", b"max_open_jobs", "max_running_jobs", b"max_running_jobs", "max_stored_bytes", b"max_stored_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_open_jobs", b"_max_open_jobs", "_max_running_jobs", b"_max_running_jobs", "_max_stored_bytes", b"_max_stored_bytes", "max_open_jobs", b"max_open_jobs", "max_running_jobs", b"max_running_jobs", "max_stored_bytes", b"max_stored_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_open_jobs: _TypeAlias = _typing.Literal["max_open_jobs"]  # noqa: Y015
+    _WhichOneofArgType__max_open_jobs: _TypeAlias = _typing.Literal["_max_open_jobs", b"_max_open_jobs"]  # noqa: Y015
+    _WhichOneofReturnType__max_running_jobs: _TypeAlias = _typing.Literal["max_running_jobs"]  # noqa: Y015
+    _WhichOneofArgType__max_running_jobs: _TypeAlias = _typing.Literal["_max_running_jobs", b"_max_running_jobs"]  # noqa: Y015
+    _WhichOneofReturnType__max_stored_bytes: _TypeAlias = _typing.Literal["max_stored_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_stored_bytes: _TypeAlias = _typing.Literal["_max_stored_bytes", b"_max_stored_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_open_jobs) -> _WhichOneofReturnType__max_open_jobs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_running_jobs) -> _WhichOneofReturnType__max_running_jobs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_stored_bytes) -> _WhichOneofReturnType__max_stored_bytes | None: ...
+
+Global___Quotas: _TypeAlias = Quotas  # noqa: Y015
+
+@_typing.final
+class Project(_message.Message):
+    """A project, its quotas and what it has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    OPEN_JOBS_FIELD_NUMBER: _builtins.int
+    RUNNING_JOBS_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    open_jobs: _builtins.int
+    """Jobs that wait, run or are paused."""
+    running_jobs: _builtins.int
+    """Jobs that run."""
+    stored_bytes: _builtins.int
+    """Bytes of its stored data sets."""
+    @_builtins.property
+    def quotas(self) -> Global___Quotas:
+        """What it may have."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        quotas: Global___Quotas | None = ...,
+        open_jobs: _builtins.int = ...,
+        running_jobs: _builtins.int = ...,
+        stored_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quotas", b"quotas"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "open_jobs", b"open_jobs", "quotas", b"quotas", "running_jobs", b"running_jobs", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Project: _TypeAlias = Project  # noqa: Y015
+
+@_typing.final
+class ListProjectsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProjectsRequest: _TypeAlias = ListProjectsRequest  # noqa: Y015
+
+@_typing.final
+class ListProjectsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def projects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Project]:
+        """By name: those that have quotas, tokens, jobs or data sets."""
+
+    def __init__(
+        self,
+        *,
+        projects: _abc.Iterable[Global___Project] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["projects", b"projects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProjectsResponse: _TypeAlias = ListProjectsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateProjectRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The project's name."""
+    @_builtins.property
+    def quotas(self) -> Global___Quotas:
+        """What replaces all of its quotas."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        quotas: Global___Quotas | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quotas", b"quotas"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "quotas", b"quotas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateProjectRequest: _TypeAlias = UpdateProjectRequest  # noqa: Y015
+
+@_typing.final
 class AuditEntry(_message.Message):
     """A call that changed something, or was refused."""
 

@@ -55,6 +55,16 @@ class IdentityServiceStub:
                 request_serializer=talweg_dot_v1_dot_identity__pb2.RevokeTokenRequest.SerializeToString,
                 response_deserializer=talweg_dot_v1_dot_identity__pb2.Token.FromString,
                 _registered_method=True)
+        self.ListProjects = channel.unary_unary(
+                '/talweg.v1.IdentityService/ListProjects',
+                request_serializer=talweg_dot_v1_dot_identity__pb2.ListProjectsRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_identity__pb2.ListProjectsResponse.FromString,
+                _registered_method=True)
+        self.UpdateProject = channel.unary_unary(
+                '/talweg.v1.IdentityService/UpdateProject',
+                request_serializer=talweg_dot_v1_dot_identity__pb2.UpdateProjectRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_identity__pb2.Project.FromString,
+                _registered_method=True)
         self.ListAuditEntries = channel.unary_unary(
                 '/talweg.v1.IdentityService/ListAuditEntries',
                 request_serializer=talweg_dot_v1_dot_identity__pb2.ListAuditEntriesRequest.SerializeToString,
@@ -94,6 +104,20 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListProjects(self, request, context):
+        """Lists projects with their quotas and what they use: those that the caller administers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateProject(self, request, context):
+        """Sets the quotas of a project. It takes an admin of all projects.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAuditEntries(self, request, context):
         """Lists what callers have changed in the projects that the caller administers, the newest first.
         """
@@ -123,6 +147,16 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.RevokeToken,
                     request_deserializer=talweg_dot_v1_dot_identity__pb2.RevokeTokenRequest.FromString,
                     response_serializer=talweg_dot_v1_dot_identity__pb2.Token.SerializeToString,
+            ),
+            'ListProjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProjects,
+                    request_deserializer=talweg_dot_v1_dot_identity__pb2.ListProjectsRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_identity__pb2.ListProjectsResponse.SerializeToString,
+            ),
+            'UpdateProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateProject,
+                    request_deserializer=talweg_dot_v1_dot_identity__pb2.UpdateProjectRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_identity__pb2.Project.SerializeToString,
             ),
             'ListAuditEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAuditEntries,
@@ -239,6 +273,60 @@ class IdentityService:
             '/talweg.v1.IdentityService/RevokeToken',
             talweg_dot_v1_dot_identity__pb2.RevokeTokenRequest.SerializeToString,
             talweg_dot_v1_dot_identity__pb2.Token.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.IdentityService/ListProjects',
+            talweg_dot_v1_dot_identity__pb2.ListProjectsRequest.SerializeToString,
+            talweg_dot_v1_dot_identity__pb2.ListProjectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.IdentityService/UpdateProject',
+            talweg_dot_v1_dot_identity__pb2.UpdateProjectRequest.SerializeToString,
+            talweg_dot_v1_dot_identity__pb2.Project.FromString,
             options,
             channel_credentials,
             insecure,

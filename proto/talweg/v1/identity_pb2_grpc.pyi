@@ -41,6 +41,10 @@ class IdentityServiceStub:
     """Lists the tokens of the projects that the caller administers, the newest first."""
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_identity_pb2.RevokeTokenRequest, _identity_pb2.Token]
     """Revokes a token: calls with it are refused from then on. A revoked token may be revoked again."""
+    ListProjects: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListProjectsRequest, _identity_pb2.ListProjectsResponse]
+    """Lists projects with their quotas and what they use: those that the caller administers."""
+    UpdateProject: _grpc.UnaryUnaryMultiCallable[_identity_pb2.UpdateProjectRequest, _identity_pb2.Project]
+    """Sets the quotas of a project. It takes an admin of all projects."""
     ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListAuditEntriesRequest, _identity_pb2.ListAuditEntriesResponse]
     """Lists what callers have changed in the projects that the caller administers, the newest first."""
 
@@ -57,6 +61,10 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Lists the tokens of the projects that the caller administers, the newest first."""
     RevokeToken: _aio.UnaryUnaryMultiCallable[_identity_pb2.RevokeTokenRequest, _identity_pb2.Token]  # type: ignore[assignment]
     """Revokes a token: calls with it are refused from then on. A revoked token may be revoked again."""
+    ListProjects: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListProjectsRequest, _identity_pb2.ListProjectsResponse]  # type: ignore[assignment]
+    """Lists projects with their quotas and what they use: those that the caller administers."""
+    UpdateProject: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdateProjectRequest, _identity_pb2.Project]  # type: ignore[assignment]
+    """Sets the quotas of a project. It takes an admin of all projects."""
     ListAuditEntries: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListAuditEntriesRequest, _identity_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
     """Lists what callers have changed in the projects that the caller administers, the newest first."""
 
@@ -94,6 +102,22 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.Token, _abc.Awaitable[_identity_pb2.Token]]:
         """Revokes a token: calls with it are refused from then on. A revoked token may be revoked again."""
+
+    @_abc_1.abstractmethod
+    def ListProjects(
+        self,
+        request: _identity_pb2.ListProjectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ListProjectsResponse, _abc.Awaitable[_identity_pb2.ListProjectsResponse]]:
+        """Lists projects with their quotas and what they use: those that the caller administers."""
+
+    @_abc_1.abstractmethod
+    def UpdateProject(
+        self,
+        request: _identity_pb2.UpdateProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.Project, _abc.Awaitable[_identity_pb2.Project]]:
+        """Sets the quotas of a project. It takes an admin of all projects."""
 
     @_abc_1.abstractmethod
     def ListAuditEntries(

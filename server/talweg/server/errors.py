@@ -40,6 +40,7 @@ ServerError
 ├── Unauthenticated         no token, or none that holds
 ├── PermissionDenied        the token's role or project does not allow the call
 ├── TokenNotFound
+├── QuotaExceeded           the project may have no more; says which quota and how much
 ├── MessageTooLarge
 ├── TooManyWatches          of one caller
 ├── InternalError           nobody foresaw it; only the log tells what it was
@@ -315,6 +316,19 @@ class PermissionDenied(ServerError):
 
 class TokenNotFound(ServerError):
     """There is no token of this name among those that the caller may see."""
+
+
+class QuotaExceeded(ServerError):
+    """The project may have no more of something."""
+
+    def __init__(self, quota: str, message: str) -> None:
+        """Make the error.
+
+        Args:
+            quota: The field of `Quotas`.
+            message: Which quota, how much it is, and how much there is.
+        """
+        super().__init__(message, metadata={"quota": quota})
 
 
 class MessageTooLarge(ServerError):

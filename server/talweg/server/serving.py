@@ -48,6 +48,7 @@ from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
 from talweg.server.services.plugins import PluginService
 from talweg.server.services.predictions import PredictionService
+from talweg.server.services.quotas import QuotaService
 from talweg.server.services.retention.collection import CollectionService
 from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.retention.folders import FolderService
@@ -315,7 +316,8 @@ class Server:
         add_ArtifactServiceServicer_to_server(ArtifactServicer(self._artifacts), self._grpc)
         add_CatalogServiceServicer_to_server(CatalogServicer(plugins), self._grpc)
         tokens = TokenService(database, self._authenticator, key=self._token_key)
-        add_IdentityServiceServicer_to_server(IdentityServicer(tokens, self._audit), self._grpc)
+        identity = IdentityServicer(tokens, QuotaService(database), self._audit)
+        add_IdentityServiceServicer_to_server(identity, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         add_reflection(self._grpc, (*SERVICES, health.SERVICE_NAME))
 

@@ -68,6 +68,7 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.Unauthenticated: Mapped(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
     errors.PermissionDenied: Mapped(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
     errors.TokenNotFound: Mapped(grpc.StatusCode.NOT_FOUND, "TOKEN_NOT_FOUND"),
+    errors.QuotaExceeded: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED"),
     errors.MessageTooLarge: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE"),
     errors.TooManyWatches: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHES"),
     errors.InternalError: Mapped(grpc.StatusCode.INTERNAL, "INTERNAL"),

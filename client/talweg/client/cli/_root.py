@@ -54,6 +54,7 @@ _OWN = {
     "logout": Lazy(f"{_IDENTITY}.login:logout", "Forget the server and the token."),
     "whoami": Lazy(f"{_IDENTITY}.login:whoami", "Show what you may do on which server."),
     "token": Lazy(f"{_IDENTITY}.token:token", "Create, list and revoke tokens."),
+    "project": Lazy(f"{_IDENTITY}.project:project", "List projects, and set their quotas."),
     "audit": Lazy(f"{_IDENTITY}.audit:audit", "List who changed what."),
     "status": Lazy(f"{_SYSTEM}.status:status", "Show what works, and what to do about the rest."),
     "workers": Lazy(f"{_SYSTEM}.workers:workers", "List the workers."),

@@ -92,6 +92,45 @@ class IdentityClient:
         request = identity_pb2.RevokeTokenRequest(name=whole)
         return self._connection.call(self._connection.identity.RevokeToken, request)
 
+    def projects(self) -> list[identity_pb2.Project]:
+        """Return the projects that the caller administers: their quotas, and what they have.
+
+        Raises:
+            PermissionDenied: The caller is no admin.
+            TalwegError: Another error of the server.
+        """
+        method = self._connection.identity.ListProjects
+        return list(self._connection.call(method, identity_pb2.ListProjectsRequest()).projects)
+
+    def update_project(
+        self,
+        name: str,
+        *,
+        max_open_jobs: int | None = None,
+        max_running_jobs: int | None = None,
+        max_stored_bytes: int | None = None,
+    ) -> identity_pb2.Project:
+        """Set the quotas of a project, all of them. It takes an admin of all projects.
+
+        Args:
+            name: The project.
+            max_open_jobs: Jobs that may wait, run or be paused; None for no bound.
+            max_running_jobs: Jobs that may run; None for no bound.
+            max_stored_bytes: Bytes of stored data sets; None for no bound.
+
+        Raises:
+            InvalidRequest: An argument is invalid.
+            PermissionDenied: The caller is not an admin of all projects.
+            TalwegError: Another error of the server.
+        """
+        quotas = identity_pb2.Quotas(
+            max_open_jobs=max_open_jobs,
+            max_running_jobs=max_running_jobs,
+            max_stored_bytes=max_stored_bytes,
+        )
+        request = identity_pb2.UpdateProjectRequest(name=name, quotas=quotas)
+        return self._connection.call(self._connection.identity.UpdateProject, request)
+
     def audit(
         self, *, since: datetime | None = None, limit: int | None = None
     ) -> Iterator[identity_pb2.AuditEntry]:

@@ -135,6 +135,8 @@ METHODS: Mapping[str, Access] = {
             "CreateToken": _ADMINISTER,
             "ListTokens": _LOOK_AFTER,
             "RevokeToken": _ADMINISTER,
+            "ListProjects": _LOOK_AFTER,
+            "UpdateProject": _ADMINISTER,
             "ListAuditEntries": _LOOK_AFTER,
         },
     ),

@@ -34,7 +34,13 @@ class Setback:
 
 
 def reason(
-    status: QueueStatus, *, queue: str, place: int, is_busy: bool, setback: Setback | None = None
+    status: QueueStatus,
+    *,
+    queue: str,
+    place: int,
+    is_busy: bool,
+    setback: Setback | None = None,
+    quota: str = "",
 ) -> str:
     """Say why a job waits.
 
@@ -44,7 +50,10 @@ def reason(
         place: How many jobs go before it.
         is_busy: A job of this queue runs, and so the queue has a worker.
         setback: What has become of its last attempts; None where that was nothing unusual.
+        quota: Why its project runs no more; empty where it may.
     """
+    if quota:
+        return quota
     if setback is not None:
         attempts = "1 attempt" if setback.times == 1 else f"{setback.times} attempts"
         why = f"{attempts} failed, the last on {setback.worker}: {setback.message.rstrip('.')}"

@@ -8,9 +8,10 @@ from talweg.server.identity.caller import current_caller
 from talweg.server.identity.methods import Role
 from talweg.server.servicers.convert import duration_value
 from talweg.server.services.audit import AuditLog
+from talweg.server.services.quotas import ProjectUse, QuotaService
 from talweg.server.services.tokens import TokenRequest, TokenService
 from talweg.server.store.record.clock import to_timestamp
-from talweg.server.store.record.rows import AuditRow, TokenRow
+from talweg.server.store.record.rows import AuditRow, ProjectRow, TokenRow
 from talweg.v1 import identity_pb2 as pb
 from talweg.v1.identity_pb2_grpc import IdentityServiceServicer
 
@@ -20,14 +21,16 @@ _LOCAL = "local"
 class IdentityServicer(IdentityServiceServicer):
     """What admins use."""
 
-    def __init__(self, tokens: TokenService, audit: AuditLog) -> None:
+    def __init__(self, tokens: TokenService, quotas: QuotaService, audit: AuditLog) -> None:
         """Keep the services.
 
         Args:
             tokens: Creates, lists and revokes tokens.
+            quotas: What projects may have.
             audit: Who changed what.
         """
         self._tokens = tokens
+        self._quotas = quotas
         self._audit = audit
 
     async def GetCaller(  # noqa: D102 - documented in the proto
@@ -77,6 +80,21 @@ class IdentityServicer(IdentityServiceServicer):
     ) -> pb.Token:
         return _token_message(await self._tokens.revoke(request.name, caller=current_caller()))
 
+    async def ListProjects(  # noqa: D102
+        self, request: pb.ListProjectsRequest, context: Any
+    ) -> pb.ListProjectsResponse:
+        uses = await self._quotas.projects(caller=current_caller())
+        return pb.ListProjectsResponse(projects=map(_project_message, uses))
+
+    async def UpdateProject(  # noqa: D102
+        self, request: pb.UpdateProjectRequest, context: Any
+    ) -> pb.Project:
+        quotas = {field.name: value for field, value in request.quotas.ListFields()}
+        use = await self._quotas.update(
+            ProjectRow(request.name, **quotas), caller=current_caller()
+        )
+        return _project_message(use)
+
     async def ListAuditEntries(  # noqa: D102
         self, request: pb.ListAuditEntriesRequest, context: Any
     ) -> pb.ListAuditEntriesResponse:
@@ -95,6 +113,17 @@ class IdentityServicer(IdentityServiceServicer):
         return pb.ListAuditEntriesResponse(
             entries=map(_entry_message, page.entries), next_page_token=page.next_token
         )
+
+
+def _project_message(use: ProjectUse) -> pb.Project:
+    bounds = {name: bound for name, bound in vars(use.quotas).items() if name != "name"}
+    return pb.Project(
+        name=use.quotas.name,
+        quotas=pb.Quotas(**bounds),
+        open_jobs=use.open_jobs,
+        running_jobs=use.running_jobs,
+        stored_bytes=use.stored_bytes,
+    )
 
 
 def _token_name(id_: str) -> str:

@@ -1,7 +1,7 @@
 """Reading jobs and their metrics."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from talweg.server.queries.filters import parse_filter, parse_order
 from talweg.server.queueing.waiting import QueueStatus, Setback, reason
 from talweg.server.services.arguments import count, job_of
 from talweg.server.services.comparison.results import results
-from talweg.server.store import events, jobs, listing, metrics, queues
+from talweg.server.store import events, jobs, listing, metrics, projects, queues
 from talweg.server.store.listing import OrderKey
 from talweg.server.store.record.clock import SECOND
 from talweg.server.store.record.database import Database
@@ -237,6 +237,7 @@ class JobService:
         places = queues.places(connection, queued) if queued else {}
         busy = queues.busy(connection) if queued else frozenset()
         now = queues.now(connection) if any(row.setbacks for row in rows) else 0
+        full = projects.full(connection) if queued else {}
         reached = results(connection, rows)
         return [
             JobView(
@@ -247,6 +248,7 @@ class JobService:
                     place=places[row.seq],
                     is_busy=row.queue in busy,
                     setback=_setback(row, now),
+                    quota=_quota(row, full),
                 )
                 if row.seq in places
                 else "",
@@ -266,6 +268,20 @@ class JobService:
                 self._tracking_uri, experiment_id=run.experiment_id, run_id=run.run_id
             )
         return run
+
+
+def _quota(row: JobRow, full: Mapping[str, int]) -> str:
+    """Return why a job's project runs no more jobs; empty where it may.
+
+    Args:
+        row: The job.
+        full: The projects that run as many as they may, with that number.
+    """
+    if row.project not in full:
+        return ""
+    most = full[row.project]
+    jobs_ = "1 job" if most == 1 else f"{most:,} jobs"
+    return f"project {row.project!r} runs {jobs_}, as many as it may at once"
 
 
 def _setback(row: JobRow, now: int) -> Setback | None:

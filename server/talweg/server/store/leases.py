@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Boolean, String, bindparam, func, insert, or_, select, update
 
-from talweg.server.store import events
+from talweg.server.store import events, projects
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import AttemptRow, JobRow
 from talweg.server.store.record.schema import attempts, is_queued, is_running, jobs
@@ -51,6 +51,7 @@ _PICKED = (
         jobs.c.queue == bindparam("wanted_queue"),
         or_(jobs.c.device != "cuda", bindparam("has_cuda", type_=Boolean)),
         or_(_OF_PROJECT.is_(None), jobs.c.project == _OF_PROJECT),
+        jobs.c.project.not_in(bindparam("full_projects", expanding=True)),
         or_(jobs.c.not_before.is_(None), jobs.c.not_before <= bindparam("start_time")),
     )
     .order_by(jobs.c.priority.desc(), jobs.c.seq)
@@ -89,13 +90,27 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
     Returns:
         The jobs, in that order, with the new attempt and its lease.
     """
+    if not projects.has_bounds(tx.connection):
+        return _claim(tx, wanted, limit=wanted.limit, full=())
+    claimed: list[JobRow] = []
+    # One by one: each may be the last that its project may run.
+    while len(claimed) < wanted.limit:
+        one = _claim(tx, wanted, limit=1, full=list(projects.full(tx.connection)))
+        if not one:
+            break
+        claimed += one
+    return claimed
+
+
+def _claim(tx: Transaction, wanted: Claim, *, limit: int, full: Sequence[str]) -> list[JobRow]:
     result = tx.connection.execute(
         _CLAIM,
         {
             "wanted_queue": wanted.queue,
             "has_cuda": wanted.cuda,
             "of_project": project_of(tx.connection),
-            "most": wanted.limit,
+            "full_projects": list(full),
+            "most": limit,
             "worker": wanted.worker,
             "lease_token": wanted.token,
             "lease_until": tx.now + wanted.lease,

@@ -15,6 +15,7 @@ from talweg.server.errors import (
     UnreadableData,
     UploadOutOfPlace,
 )
+from talweg.server.services.quotas import check_bytes
 from talweg.server.services.stored_datasets.header import UploadPlan, plan_of
 from talweg.server.services.stored_datasets.reading import Read, Reader
 from talweg.server.services.stored_datasets.staging import StagedFile, Staging
@@ -104,6 +105,7 @@ class UploadService:
         known = await self.known(plan)
         if known is not None:
             return known, info_of(known)
+        await self._database.reading(check_bytes, plan.num_bytes)
         chunks = _chunks(requests)
         first = await anext(chunks, None)
         with await self._staging.open(

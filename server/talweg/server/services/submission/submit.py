@@ -19,6 +19,7 @@ from talweg.server.errors import (
 from talweg.server.fair_executor import FairExecutor
 from talweg.server.services.arguments import job_of
 from talweg.server.services.plugins import told
+from talweg.server.services.quotas import no_room_for_jobs, room_for_jobs
 from talweg.server.services.submission.continuation import continued
 from talweg.server.services.submission.installed import may_need_installed
 from talweg.server.services.submission.preparing import (
@@ -315,6 +316,11 @@ def _write(
     plan = _plan(tx.connection, prepared)
     taken: dict[str, Answer | ServerError] = {**_without_data(tx, plan.new)}
     new = [job for job in plan.new if job.id not in taken]
+    room = room_for_jobs(tx.connection) if new else None
+    if room is not None and len(new) > room:
+        refusal = no_room_for_jobs(tx.connection)
+        taken |= {job.id: refusal for job in new[room:]}
+        new = new[:room]
     taken |= jobs.insert_jobs(tx, new)
     # Another call may have taken a request_id since the plan was made: now it is known.
     left = [job for job in new if job.id not in taken]

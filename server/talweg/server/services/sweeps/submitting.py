@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from talweg.server.errors import InvalidSpec, ServerError
+from talweg.server.services.quotas import room_for_jobs
 from talweg.server.services.search.asking import AskingService, history_of, needs_history
 from talweg.server.services.submission.preparing import Submission
 from talweg.server.services.submission.submit import Answer, SubmissionService
@@ -131,7 +132,10 @@ def _submission(due: Next, row: SweepRow) -> Submission:
 def _room(connection: Connection, row: SweepRow, plan: Plan) -> int:
     """Return how many more jobs may wait or run."""
     parallel = plan.spec.parallel or _default_parallel(plan)
-    return parallel - len(trials.open_jobs(connection, row.seq))
+    room = parallel - len(trials.open_jobs(connection, row.seq))
+    # A sweep waits where its project may have no more.
+    of_project = room_for_jobs(connection)
+    return room if of_project is None else min(room, of_project)
 
 
 def _default_parallel(plan: Plan) -> int:

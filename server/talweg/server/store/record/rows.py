@@ -272,3 +272,13 @@ class AuditRow:
     resource: str
     peer: str
     status: str
+
+
+@dataclass(frozen=True)
+class ProjectRow:
+    """One row of `projects`: the quotas of a project; None sets no bound."""
+
+    name: Annotated[str, mapped_column(primary_key=True)]
+    max_open_jobs: int | None = None
+    max_running_jobs: int | None = None
+    max_stored_bytes: int | None = None

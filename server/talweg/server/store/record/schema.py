@@ -27,6 +27,7 @@ from talweg.server.store.record.rows import (
     AttemptRow,
     AuditRow,
     JobRow,
+    ProjectRow,
     StoredDatasetRow,
     SweepRow,
     TokenRow,
@@ -268,6 +269,8 @@ trial_rungs = Table(
 
 tokens = _table(TokenRow, "tokens")
 Index("tokens_by_time", tokens.c.create_time)
+
+projects = _table(ProjectRow, "projects")
 
 audit = _table(AuditRow, "audit")
 Index("audit_by_project", audit.c.project, audit.c.seq)

@@ -37,6 +37,13 @@ def upgrade() -> None:
     )
     op.create_index("tokens_by_time", "tokens", ["create_time"])
     op.create_table(
+        "projects",
+        sa.Column("name", sa.String, primary_key=True),
+        sa.Column("max_open_jobs", sa.BigInteger),
+        sa.Column("max_running_jobs", sa.BigInteger),
+        sa.Column("max_stored_bytes", sa.BigInteger),
+    )
+    op.create_table(
         "audit",
         sa.Column("seq", _SEQUENCE, primary_key=True, autoincrement=True),
         sa.Column("time", sa.BigInteger, nullable=False),

@@ -1,0 +1,100 @@
+"""Quotas: what is beyond is refused or waits, and says which quota and how much."""
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from tests.server.conftest import Start
+from tests.server.identity.test_projects import Metadata, Teams, refusal
+from tests.server.samples import spec
+from tests.server.stored_datasets.parts import houses
+
+from talweg.v1 import identity_pb2 as pb
+from talweg.v1 import jobs_pb2, workers_pb2
+from talweg.v1.identity_pb2_grpc import IdentityServiceStub
+
+
+@pytest.fixture
+async def teams(start: Start, tmp_path: Path) -> Teams:
+    running = await start(
+        authentication="token",
+        token_key_file=tmp_path / "key",
+        admin_token_file=tmp_path / "admin",
+        worker_token_file=tmp_path / "worker",
+    )
+    return Teams(running, tmp_path)
+
+
+async def update(teams: Teams, name: str, **quotas: int) -> pb.Project:
+    stub: Any = IdentityServiceStub(teams.running.channel)
+    request = pb.UpdateProjectRequest(name=name, quotas=pb.Quotas(**quotas))
+    project: pb.Project = await stub.UpdateProject(request, metadata=teams.admin)
+    return project
+
+
+async def claim(teams: Teams) -> list[str]:
+    request = workers_pb2.ClaimJobsRequest(queue="default", worker="w", limit=8)
+    answer = await teams.running.workers.ClaimJobs(request, metadata=teams.worker)
+    return [each.lease.job for each in answer.assignments]
+
+
+async def test_jobs_beyond_the_quota_are_refused(teams: Teams) -> None:
+    ann = await teams.token(pb.Role.SUBMITTER, "a")
+    bob = await teams.token(pb.Role.SUBMITTER, "b")
+    await update(teams, "a", max_open_jobs=2)
+    one = await teams.submit(ann)
+    requests = [jobs_pb2.SubmitJobRequest(spec=spec()) for _ in range(3)]
+    batch = await teams.running.jobs.BatchSubmitJobs(
+        jobs_pb2.BatchSubmitJobsRequest(requests=requests), metadata=ann
+    )
+    # Each for itself: what there is room for is taken.
+    assert [each.HasField("job") for each in batch.results] == [True, False, False]
+    code, said = await refusal(teams.submit(ann))
+    assert code == "RESOURCE_EXHAUSTED"
+    assert "project 'a' may have 2 jobs that have not ended, and has 2" in said
+    # The other project has no bound.
+    assert await teams.submit(bob)
+    cancel = jobs_pb2.CancelJobRequest(name=one)
+    await teams.running.jobs.CancelJob(cancel, metadata=ann)
+    assert await teams.submit(ann)
+
+
+async def test_running_jobs_beyond_the_quota_wait_and_say_so(teams: Teams) -> None:
+    ann = await teams.token(pb.Role.SUBMITTER, "a")
+    bob = await teams.token(pb.Role.SUBMITTER, "b")
+    await update(teams, "a", max_running_jobs=2)
+    of_ann = [await teams.submit(ann) for _ in range(4)]
+    of_bob = [await teams.submit(bob) for _ in range(2)]
+    # One claim takes two of a's, and passes by the others to b's.
+    assert await claim(teams) == [*of_ann[:2], *of_bob]
+    assert await claim(teams) == []
+    waiting = await teams.running.jobs.GetJob(jobs_pb2.GetJobRequest(name=of_ann[2]), metadata=ann)
+    assert waiting.waiting_reason == "project 'a' runs 2 jobs, as many as it may at once"
+    project = await update(teams, "a", max_running_jobs=3)
+    assert (project.open_jobs, project.running_jobs) == (4, 2)
+    assert await claim(teams) == [of_ann[2]]
+
+
+async def test_uploads_beyond_the_quota_are_refused(teams: Teams) -> None:
+    ann = await teams.token(pb.Role.SUBMITTER, "a")
+    await update(teams, "a", max_stored_bytes=len(houses()) - 1)
+    code, said = await refusal(teams.upload(ann))
+    assert code == "RESOURCE_EXHAUSTED"
+    assert f"may store {len(houses()) - 1:,} bytes" in said
+    assert (await update(teams, "a", max_stored_bytes=len(houses()))).stored_bytes == 0
+    await teams.upload(ann)
+    assert (await update(teams, "a")).stored_bytes > 0
+
+
+async def test_an_admin_of_one_project_sets_no_quotas(teams: Teams) -> None:
+    admin: Metadata = await teams.token(pb.Role.ADMIN, "a")
+    stub: Any = IdentityServiceStub(teams.running.channel)
+    request = pb.UpdateProjectRequest(name="a")
+    code, _ = await refusal(stub.UpdateProject(request, metadata=admin))
+    assert code == grpc.StatusCode.PERMISSION_DENIED.name
+    await teams.submit(await teams.token(pb.Role.SUBMITTER, "b"))
+    listed = await stub.ListProjects(pb.ListProjectsRequest(), metadata=admin)
+    assert [each.name for each in listed.projects] == ["a"]
+    listed = await stub.ListProjects(pb.ListProjectsRequest(), metadata=teams.admin)
+    assert [each.name for each in listed.projects] == ["a", "b"]
