@@ -1,0 +1,162 @@
+"""The command line and the library of those who have a token, and of those who have none."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests._parts import running_server
+from tests.client.commands import Done
+
+from talweg.client import Client, NotFound, PermissionDenied
+from talweg.client.cli._root import run
+
+Call = Callable[..., Done]
+# No broker: nothing here runs a job.
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("guarded")
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    """A server that asks for tokens."""
+    files = {
+        "TALWEG_AUTHENTICATION": "token",
+        "TALWEG_TOKEN_KEY_FILE": str(folder / "key"),
+        "TALWEG_ADMIN_TOKEN_FILE": str(folder / "admin"),
+    }
+    with running_server(folder / "server", NOWHERE, **files) as server:
+        yield server.address
+
+
+@pytest.fixture
+def call(
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Call:
+    """Runs a command, in a home of its own, against the server."""
+    for name in ("TALWEG_TOKEN", "TALWEG_TOKEN_FILE", "TALWEG_DATA", "TALWEG_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("TALWEG_ADDRESS", address)
+
+    def call(*arguments: str, token: str = "", stdin: str = "") -> Done:
+        if token:
+            monkeypatch.setenv("TALWEG_TOKEN", token)
+        else:
+            monkeypatch.delenv("TALWEG_TOKEN", raising=False)
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        status = run(arguments)
+        captured = capsys.readouterr()
+        return Done(status, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def admin(folder: Path, address: str) -> str:
+    return (folder / "admin").read_text().strip()
+
+
+def test_without_a_token_it_says_what_to_do(call: Call) -> None:
+    done = call("jobs")
+    assert done.status == 5
+    assert "asks for a token" in done.err
+    assert "talweg login" in done.err
+
+
+def test_a_token_from_its_creation_to_its_end(call: Call, admin: str) -> None:
+    done = call(
+        *("token", "create", "--role", "viewer", "--project", "vision", "--expires", "30d"),
+        *("--description", "ann's laptop"),
+        token=admin,
+    )
+    secret = done.out.strip()
+    # Alone on standard output: a script can keep it.
+    assert secret.startswith("talweg_")
+    assert "\n" not in secret
+    assert "viewer of project vision" in done.err
+    listed = call("token", "list", token=admin).out
+    assert "ann's laptop" in listed
+    assert "until" in listed
+    assert secret.rpartition("_")[2] not in listed
+    assert json.loads(call("whoami", "--json", token=secret).out)["role"] == "VIEWER"
+    done = call("token", "list", token=secret)
+    assert done.status == 5
+    assert "takes a token of role ADMIN" in done.err
+    name = json.loads(call("whoami", "--json", token=secret).out)["token"]
+    assert call("token", "revoke", name, token=admin).out == f"{name} is revoked\n"
+    assert "was revoked" in call("jobs", token=secret).err
+    assert name.removeprefix("tokens/") not in call("token", "list", token=admin).out
+    assert "revoked" in call("token", "list", "--all", token=admin).out
+
+
+def test_a_login_is_kept_for_its_owner_alone(
+    call: Call, admin: str, address: str, tmp_path: Path
+) -> None:
+    done = call("login", address, stdin="wrong\n")
+    assert done.status == 5
+    assert not (tmp_path / "config").exists()
+    assert call("login", address, stdin=f"{admin}\n").status == 0
+    profile = tmp_path / "config/talweg/profile.json"
+    assert profile.stat().st_mode & 0o777 == 0o600
+    assert "admin in project default" in call("whoami").out
+    assert call("jobs").status == 0
+    # For this server alone: another one does not get it.
+    with pytest.raises(Exception, match="no server answers"):
+        Client("127.0.0.1:9").caller()
+    assert call("logout").out == "forgotten\n"
+    assert call("jobs").status == 5
+
+
+def test_quotas_and_the_audit_log(call: Call, admin: str) -> None:
+    done = call("project", "set", "vision", "--open-jobs", "5", token=admin)
+    assert "0 of 5" in done.out
+    entries: list[dict[str, str]] = []
+    while not entries:
+        done = call("audit", "--json", "--since", "1h", token=admin)
+        entries = [each for each in json.loads(done.out) if each["method"].endswith("ateProject")]
+    assert entries[0]["status"] == "OK"
+    assert entries[0]["resource"] == "vision"
+    assert "UpdateProject" in call("audit", token=admin).out
+
+
+def test_a_client_of_python(address: str, admin: str) -> None:
+    with Client(address, token=admin, project="vision") as client:
+        caller = client.caller()
+        assert (caller.project, list(caller.projects)) == ("vision", ["*"])
+        new = client.create_token("submitter", project="vision")
+        assert new.secret not in repr(new)
+        with Client(address, token=new.secret) as other:
+            assert other.caller().project == "vision"
+            with pytest.raises(PermissionDenied, match="role ADMIN"):
+                other.tokens()
+        assert client.revoke_token(new.token.name).HasField("revoke_time")
+        with pytest.raises(NotFound, match="there is no token"):
+            client.revoke_token("0" * 16)
+        with pytest.raises(ValueError, match="role must be one of viewer, submitter"):
+            client.create_token("root")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"token": "two words"}, "printable ASCII"),
+        ({"project": "No Such"}, "lower-case letters"),
+        ({"address": "talweg.example.org:7070"}, "without encryption"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_sent(
+    arguments: dict[str, str], said: str, admin: str
+) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        Client(**{"address": "127.0.0.1:9", "token": admin, **arguments})  # type: ignore[arg-type]
+    assert admin not in str(caught.value)
