@@ -15,7 +15,8 @@ from pathlib import Path
 from tests.integration.stack import start_stack
 
 from talweg.client import Client, SweepAnswer, SweepState
-from talweg.client.sweeps.report import contents, figures, read
+from talweg.client.sweeps.report import read
+from talweg.reports import contents, figures
 from talweg.v1.options_pb2 import Goal
 
 _ROOT = Path(__file__).parents[2]

@@ -11,10 +11,10 @@ from tests.client.commands import Talweg
 from tests.client.sweeps.training import Training, Value, sweep
 
 from talweg.client import Client
-from talweg.client.sweeps.report import Curve, ReportContents, render
-from talweg.client.sweeps.report.axes import Axis, tick_text
-from talweg.client.sweeps.report.figures import student_t
-from talweg.client.sweeps.report.importance import _ranks, importances
+from talweg.reports import Curve, ReportContents, render
+from talweg.reports.axes import Axis, tick_text
+from talweg.reports.figures import student_t
+from talweg.reports.importance import _ranks, importances
 from talweg.spec import from_dict
 from talweg.v1 import jobs_pb2
 from talweg.v1.options_pb2 import Goal

@@ -2,62 +2,76 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import Protocol
 
-from talweg.client._errors import NotFound
-from talweg.client.comparisons._comparison import NUM_READERS
-from talweg.client.sweeps.report.contents import Curve, ReportContents
+from talweg.reports.contents import Curve, ReportContents
 from talweg.spec import fill, goal_of, to_yaml
 from talweg.spec.sweeps import Plan, first_settings
 from talweg.v1.jobs_pb2 import Event, Job
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.sweeps_pb2 import (
-    AnswerSweepRequest,
     AnswerSweepResponse,
     ListTrialsRequest,
+    ListTrialsResponse,
+    Sweep,
     SweepSpec,
     Trial,
 )
-
-if TYPE_CHECKING:
-    from talweg.client._client import Client
-    from talweg.client.sweeps._sweeps import Sweep
 
 _PAGE = 1000
 # Beyond it a figure shows nothing that fewer trials do not.
 MOST_TRIALS = 10_000
 _MOST_CURVES = 200
+_NUM_READERS = 8
 
 
-def read(client: "Client", sweep: "Sweep") -> ReportContents:
+class Service(Protocol):
+    """The calls by which a sweep is read; each program has its own way to the server."""
+
+    def sweep(self, name: str) -> Sweep:
+        """Return the sweep as it is now."""
+
+    def answer(self, name: str) -> AnswerSweepResponse:
+        """Return what it has shown."""
+
+    def trials(self, request: ListTrialsRequest) -> ListTrialsResponse:
+        """Return a page of its trials."""
+
+    def events(self, job: str) -> AbstractContextManager[Iterator[Event]]:
+        """Return the events of a job that has ended, to be closed; none of a deleted one.
+
+        It is called from several threads.
+        """
+
+
+def read(service: Service, name: str) -> ReportContents:
     """Read what a report of a sweep shows.
 
     Args:
-        client: Reads the jobs.
-        sweep: Ended, or so far.
+        service: Reads the record.
+        name: `sweeps/{id}` of one that has ended, or that goes on.
 
     Raises:
-        TalwegError: An error of the server.
+        Exception: What the calls of the service raise.
     """
-    sweep.refresh()
-    stubs, call = client._connection.sweeps, client._connection.call
-    answer: AnswerSweepResponse = call(stubs.AnswerSweep, AnswerSweepRequest(name=sweep.name))
+    sweep = service.sweep(name)
+    answer = service.answer(name)
     trials: list[Trial] = []
-    request = ListTrialsRequest(sweep=sweep.name, best_first=True, page_size=_PAGE)
+    request = ListTrialsRequest(sweep=name, best_first=True, page_size=_PAGE)
     while len(trials) < MOST_TRIALS:
-        page = call(stubs.ListTrials, request)
+        page = service.trials(request)
         trials += [trial for trial in page.trials if not trial.is_final]
         request.page_token = page.next_page_token
         if not request.page_token:
             break
-    spec = sweep.message.spec
+    spec = sweep.spec
     return ReportContents(
-        sweep=sweep.message,
+        sweep=sweep,
         answer=answer,
         trials=trials,
         goal=_goal(spec),
-        curves=_curves(client, answer, spec.objective.metric),
+        curves=_curves(service, answer, spec.objective.metric),
         sweep_file=to_yaml(spec),
     )
 
@@ -68,7 +82,7 @@ def _goal(spec: SweepSpec) -> Goal.ValueType:
 
 
 def _curves(
-    client: "Client", answer: AnswerSweepResponse, metric: str
+    service: Service, answer: AnswerSweepResponse, metric: str
 ) -> dict[str, Sequence[Curve]]:
     """Return the evaluations of the jobs that are compared, or of those of the best trial."""
     if answer.HasField("comparison"):
@@ -84,14 +98,11 @@ def _curves(
         return {}
 
     def curve(job: str) -> Curve:
-        try:
-            with closing(client.job(job).watch()) as events:
-                return _curve(events, metric)
-        except NotFound:
-            # It was deleted since; its trial keeps what it had reached.
-            return Curve((), (), ())
+        # Of one that was deleted since, its trial keeps what it had reached.
+        with service.events(job) as events:
+            return _curve(events, metric)
 
-    with ThreadPoolExecutor(NUM_READERS) as readers:
+    with ThreadPoolExecutor(_NUM_READERS) as readers:
         found = list(readers.map(curve, [job for _, job in named]))
     curves: dict[str, list[Curve]] = {}
     for (label, _), each in zip(named, found, strict=True):

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 
-from talweg.client.sweeps.report import figures
-from talweg.client.sweeps.report.contents import ReportContents
-from talweg.client.sweeps.report.importance import MIN_TRIALS, importances
+from talweg.reports import figures
+from talweg.reports.contents import ReportContents
+from talweg.reports.importance import MIN_TRIALS, importances
 from talweg.spec.sweeps import setting_text
 from talweg.spec.sweeps.space import plain
 from talweg.v1.answers_pb2 import Answer
@@ -33,7 +33,7 @@ def render(contents: ReportContents) -> str:
     Args:
         contents: What it shows.
     """
-    style = files("talweg.client.sweeps.report").joinpath("style.css").read_text("utf-8")
+    style = files("talweg.reports").joinpath("style.css").read_text("utf-8")
     body = "\n".join(part for part in _sections(contents) if part)
     return f"""<!doctype html>
 <html lang="en">

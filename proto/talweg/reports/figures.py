@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import fmean, stdev
 
-from talweg.client.sweeps.report.axes import Axis, span, tick_text
-from talweg.client.sweeps.report.contents import Curve
-from talweg.client.sweeps.report.importance import Importance
+from talweg.reports.axes import Axis, span, tick_text
+from talweg.reports.contents import Curve
+from talweg.reports.importance import Importance
 
 WIDTH = 640
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 12, 44

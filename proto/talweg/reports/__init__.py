@@ -8,8 +8,8 @@ axes         scales and ticks
 page         the page
 """
 
-from talweg.client.sweeps.report.contents import Curve, ReportContents
-from talweg.client.sweeps.report.page import render
-from talweg.client.sweeps.report.reading import read
+from talweg.reports.contents import Curve, ReportContents
+from talweg.reports.page import render
+from talweg.reports.reading import Service, read
 
-__all__ = ["Curve", "ReportContents", "read", "render"]
+__all__ = ["Curve", "ReportContents", "Service", "read", "render"]
