@@ -51,7 +51,7 @@ PAIRS: list[tuple[type, type]] = [
     (SweepAnswer, AsyncSweepAnswer),
 ]
 # A property cannot wait: these tell what was last reported.
-LAST_REPORTED = {(Job, "state"), (Job, "tracking_url"), (Sweep, "state")}
+LAST_REPORTED = {(Job, "state"), (Job, "tracking_url"), (Sweep, "state"), (Sweep, "tracking_url")}
 # Conversions of what is there already.
 IMMEDIATE = {"table", "to_pandas"}
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE

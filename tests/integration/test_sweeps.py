@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from tests._parts import wait_until
 from tests.integration.faults import kill_child, kill_server, kill_worker, wipe_broker
 from tests.integration.stack import Stack, start_stack, tiny_spec
@@ -59,6 +60,17 @@ def test_values_are_compared_by_jobs_that_are_trained(stack: Stack) -> None:
         assert "test/mae over fresh seeds" in answer.text
         assert answer.comparison is not None
         assert [group.count for group in answer.comparison.groups] == [2, 2, 2]
+        wait_until(
+            lambda: sweep.refresh().message.tracking.complete,
+            timeout=60,
+            what="its summary is in MLflow",
+        )
+        tracking = sweep.message.tracking
+        assert sweep.tracking_url == tracking.url
+        run = MlflowClient(stack.tracking).get_run(tracking.run_id)
+        assert run.data.tags["talweg.sweep"] == sweep.id
+        compared = {f"mean/test/mae of {loss}" for loss in ("mse", "mae", "log_cosh")}
+        assert compared <= run.data.metrics.keys()
 
 
 @pytest.fixture

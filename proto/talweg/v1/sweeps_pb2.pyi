@@ -990,6 +990,7 @@ class Sweep(_message.Message):
     LAST_CURSOR_FIELD_NUMBER: _builtins.int
     NUM_REUSED_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
+    TRACKING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """sweeps/{id}."""
     state: Global___Sweep.State.ValueType
@@ -1033,6 +1034,12 @@ class Sweep(_message.Message):
     def deadline(self) -> _timestamp_pb2.Timestamp:
         """When its time is over; absent without max_time."""
 
+    @_builtins.property
+    def tracking(self) -> _jobs_pb2.TrackingRun:
+        """Its summary in MLflow: one run with the results of all trials, the report and the sweep file. It is
+        written after the sweep has ended; absent until then. `complete` if it is that of the latest end.
+        """
+
     def __init__(
         self,
         *,
@@ -1051,10 +1058,11 @@ class Sweep(_message.Message):
         last_cursor: _builtins.int = ...,
         num_reused: _builtins.int = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
+        tracking: _jobs_pb2.TrackingRun | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "spec", b"spec", "tracking", b"tracking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "in_final_phase", b"in_final_phase", "jobs", b"jobs", "last_cursor", b"last_cursor", "message", b"message", "name", b"name", "num_jobs", b"num_jobs", "num_reused", b"num_reused", "num_trials", b"num_trials", "spec", b"spec", "state", b"state", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "in_final_phase", b"in_final_phase", "jobs", b"jobs", "last_cursor", b"last_cursor", "message", b"message", "name", b"name", "num_jobs", b"num_jobs", "num_reused", b"num_reused", "num_trials", b"num_trials", "spec", b"spec", "state", b"state", "tracking", b"tracking", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -642,6 +642,144 @@ class FinishRemovalResponse(_message.Message):
 Global___FinishRemovalResponse: _TypeAlias = FinishRemovalResponse  # noqa: Y015
 
 @_typing.final
+class ClaimSweepRunsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    """Tells one holder from others: any text of your choice, up to 100 characters."""
+    limit: _builtins.int
+    """At most 100 runs in all; 0 means 1."""
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimSweepRunsRequest: _TypeAlias = ClaimSweepRunsRequest  # noqa: Y015
+
+@_typing.final
+class ClaimSweepRunsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SweepRun]:
+        """The longest waiting first."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___SweepRun] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimSweepRunsResponse: _TypeAlias = ClaimSweepRunsResponse  # noqa: Y015
+
+@_typing.final
+class SweepRun(_message.Message):
+    """A run that is to be written from the record of a sweep."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    TRACKING_FIELD_NUMBER: _builtins.int
+    sweep: _builtins.str
+    """sweeps/{id}."""
+    cursor: _builtins.int
+    """The event of the sweep after which it was queued: it is to show what was true then, or later."""
+    attempt: _builtins.int
+    """How many holders have had it, this one included: after the first one somebody else may have made it."""
+    @_builtins.property
+    def tracking(self) -> _jobs_pb2.TrackingRun:
+        """What the record holds of it."""
+
+    def __init__(
+        self,
+        *,
+        sweep: _builtins.str = ...,
+        cursor: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        tracking: _jobs_pb2.TrackingRun | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tracking", b"tracking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cursor", b"cursor", "sweep", b"sweep", "tracking", b"tracking"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SweepRun: _TypeAlias = SweepRun  # noqa: Y015
+
+@_typing.final
+class SetSweepRunRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SWEEP_FIELD_NUMBER: _builtins.int
+    EXPECTED_RUN_ID_FIELD_NUMBER: _builtins.int
+    TRACKING_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    sweep: _builtins.str
+    """sweeps/{id}."""
+    expected_run_id: _builtins.str
+    """The expected current run id; empty for none yet."""
+    cursor: _builtins.int
+    """With `complete`: of SweepRun."""
+    @_builtins.property
+    def tracking(self) -> _jobs_pb2.TrackingRun:
+        """The run to set."""
+
+    def __init__(
+        self,
+        *,
+        sweep: _builtins.str = ...,
+        expected_run_id: _builtins.str = ...,
+        tracking: _jobs_pb2.TrackingRun | None = ...,
+        cursor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tracking", b"tracking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "expected_run_id", b"expected_run_id", "sweep", b"sweep", "tracking", b"tracking"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetSweepRunRequest: _TypeAlias = SetSweepRunRequest  # noqa: Y015
+
+@_typing.final
+class SetSweepRunResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRACKING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tracking(self) -> _jobs_pb2.TrackingRun:
+        """The current run: another one if somebody else set it first."""
+
+    def __init__(
+        self,
+        *,
+        tracking: _jobs_pb2.TrackingRun | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tracking", b"tracking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tracking", b"tracking"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetSweepRunResponse: _TypeAlias = SetSweepRunResponse  # noqa: Y015
+
+@_typing.final
 class ReportPluginsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -74,6 +74,16 @@ class WorkerServiceStub:
                 request_serializer=talweg_dot_v1_dot_workers__pb2.FinishRemovalRequest.SerializeToString,
                 response_deserializer=talweg_dot_v1_dot_workers__pb2.FinishRemovalResponse.FromString,
                 _registered_method=True)
+        self.ClaimSweepRuns = channel.unary_unary(
+                '/talweg.v1.WorkerService/ClaimSweepRuns',
+                request_serializer=talweg_dot_v1_dot_workers__pb2.ClaimSweepRunsRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_workers__pb2.ClaimSweepRunsResponse.FromString,
+                _registered_method=True)
+        self.SetSweepRun = channel.unary_unary(
+                '/talweg.v1.WorkerService/SetSweepRun',
+                request_serializer=talweg_dot_v1_dot_workers__pb2.SetSweepRunRequest.SerializeToString,
+                response_deserializer=talweg_dot_v1_dot_workers__pb2.SetSweepRunResponse.FromString,
+                _registered_method=True)
         self.ReportPlugins = channel.unary_unary(
                 '/talweg.v1.WorkerService/ReportPlugins',
                 request_serializer=talweg_dot_v1_dot_workers__pb2.ReportPluginsRequest.SerializeToString,
@@ -153,6 +163,22 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClaimSweepRuns(self, request, context):
+        """Takes runs that are to be written to MLflow from the record: summaries of sweeps that have ended. Each
+        is the holder's for a minute, in which it calls again and keeps what it has; then others may take it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetSweepRun(self, request, context):
+        """Compare-and-set of such a run; needs no lease. With `complete` it is not handed out any more, unless
+        the sweep has gone on meanwhile. INVALID_ARGUMENT as in SetTrackingRun.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportPlugins(self, request, context):
         """Says which plug-ins and extras are installed beside a worker: all of them, each time. It holds for two
         minutes, so workers repeat it. Without queues it takes back what was said before.
@@ -214,6 +240,16 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.FinishRemoval,
                     request_deserializer=talweg_dot_v1_dot_workers__pb2.FinishRemovalRequest.FromString,
                     response_serializer=talweg_dot_v1_dot_workers__pb2.FinishRemovalResponse.SerializeToString,
+            ),
+            'ClaimSweepRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimSweepRuns,
+                    request_deserializer=talweg_dot_v1_dot_workers__pb2.ClaimSweepRunsRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_workers__pb2.ClaimSweepRunsResponse.SerializeToString,
+            ),
+            'SetSweepRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSweepRun,
+                    request_deserializer=talweg_dot_v1_dot_workers__pb2.SetSweepRunRequest.FromString,
+                    response_serializer=talweg_dot_v1_dot_workers__pb2.SetSweepRunResponse.SerializeToString,
             ),
             'ReportPlugins': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportPlugins,
@@ -425,6 +461,60 @@ class WorkerService:
             '/talweg.v1.WorkerService/FinishRemoval',
             talweg_dot_v1_dot_workers__pb2.FinishRemovalRequest.SerializeToString,
             talweg_dot_v1_dot_workers__pb2.FinishRemovalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimSweepRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.WorkerService/ClaimSweepRuns',
+            talweg_dot_v1_dot_workers__pb2.ClaimSweepRunsRequest.SerializeToString,
+            talweg_dot_v1_dot_workers__pb2.ClaimSweepRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetSweepRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/talweg.v1.WorkerService/SetSweepRun',
+            talweg_dot_v1_dot_workers__pb2.SetSweepRunRequest.SerializeToString,
+            talweg_dot_v1_dot_workers__pb2.SetSweepRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,14 @@ class WorkerServiceStub:
     """
     FinishRemoval: _grpc.UnaryUnaryMultiCallable[_workers_pb2.FinishRemovalRequest, _workers_pb2.FinishRemovalResponse]
     """Says that everything of a deleted job is removed."""
+    ClaimSweepRuns: _grpc.UnaryUnaryMultiCallable[_workers_pb2.ClaimSweepRunsRequest, _workers_pb2.ClaimSweepRunsResponse]
+    """Takes runs that are to be written to MLflow from the record: summaries of sweeps that have ended. Each
+    is the holder's for a minute, in which it calls again and keeps what it has; then others may take it.
+    """
+    SetSweepRun: _grpc.UnaryUnaryMultiCallable[_workers_pb2.SetSweepRunRequest, _workers_pb2.SetSweepRunResponse]
+    """Compare-and-set of such a run; needs no lease. With `complete` it is not handed out any more, unless
+    the sweep has gone on meanwhile. INVALID_ARGUMENT as in SetTrackingRun.
+    """
     ReportPlugins: _grpc.UnaryUnaryMultiCallable[_workers_pb2.ReportPluginsRequest, _workers_pb2.ReportPluginsResponse]
     """Says which plug-ins and extras are installed beside a worker: all of them, each time. It holds for two
     minutes, so workers repeat it. Without queues it takes back what was said before.
@@ -106,6 +114,14 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """
     FinishRemoval: _aio.UnaryUnaryMultiCallable[_workers_pb2.FinishRemovalRequest, _workers_pb2.FinishRemovalResponse]  # type: ignore[assignment]
     """Says that everything of a deleted job is removed."""
+    ClaimSweepRuns: _aio.UnaryUnaryMultiCallable[_workers_pb2.ClaimSweepRunsRequest, _workers_pb2.ClaimSweepRunsResponse]  # type: ignore[assignment]
+    """Takes runs that are to be written to MLflow from the record: summaries of sweeps that have ended. Each
+    is the holder's for a minute, in which it calls again and keeps what it has; then others may take it.
+    """
+    SetSweepRun: _aio.UnaryUnaryMultiCallable[_workers_pb2.SetSweepRunRequest, _workers_pb2.SetSweepRunResponse]  # type: ignore[assignment]
+    """Compare-and-set of such a run; needs no lease. With `complete` it is not handed out any more, unless
+    the sweep has gone on meanwhile. INVALID_ARGUMENT as in SetTrackingRun.
+    """
     ReportPlugins: _aio.UnaryUnaryMultiCallable[_workers_pb2.ReportPluginsRequest, _workers_pb2.ReportPluginsResponse]  # type: ignore[assignment]
     """Says which plug-ins and extras are installed beside a worker: all of them, each time. It holds for two
     minutes, so workers repeat it. Without queues it takes back what was said before.
@@ -190,6 +206,26 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_workers_pb2.FinishRemovalResponse, _abc.Awaitable[_workers_pb2.FinishRemovalResponse]]:
         """Says that everything of a deleted job is removed."""
+
+    @_abc_1.abstractmethod
+    def ClaimSweepRuns(
+        self,
+        request: _workers_pb2.ClaimSweepRunsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workers_pb2.ClaimSweepRunsResponse, _abc.Awaitable[_workers_pb2.ClaimSweepRunsResponse]]:
+        """Takes runs that are to be written to MLflow from the record: summaries of sweeps that have ended. Each
+        is the holder's for a minute, in which it calls again and keeps what it has; then others may take it.
+        """
+
+    @_abc_1.abstractmethod
+    def SetSweepRun(
+        self,
+        request: _workers_pb2.SetSweepRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workers_pb2.SetSweepRunResponse, _abc.Awaitable[_workers_pb2.SetSweepRunResponse]]:
+        """Compare-and-set of such a run; needs no lease. With `complete` it is not handed out any more, unless
+        the sweep has gone on meanwhile. INVALID_ARGUMENT as in SetTrackingRun.
+        """
 
     @_abc_1.abstractmethod
     def ReportPlugins(

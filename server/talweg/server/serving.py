@@ -64,6 +64,7 @@ from talweg.server.services.stored_datasets.staging import Staging
 from talweg.server.services.stored_datasets.storage import DatasetStorage
 from talweg.server.services.stored_datasets.upload import UploadService
 from talweg.server.services.submission.submit import SubmissionService
+from talweg.server.services.sweep_runs import SweepRunService
 from talweg.server.services.sweeps.answering import SweepAnswerService
 from talweg.server.services.sweeps.control import SweepControlService
 from talweg.server.services.sweeps.creation import CreationService
@@ -172,7 +173,7 @@ class Server:
         self.statistics = StatisticsProcess()
         """Computes the statistics of comparisons."""
         self._sweeps = SweepRunner(self.database, self._submission, asking, self.statistics)
-        self._sweep_lookup = SweepService(self.database)
+        self._sweep_lookup = SweepService(self.database, tracking_uri=settings.public_tracking_uri)
         self._artifacts = ArtifactService(self.database, settings.blobs)
         self._health = HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
@@ -305,7 +306,10 @@ class Server:
             time_limit=self._settings.predict_time,
         )
         add_WorkerServiceServicer_to_server(
-            WorkerServicer(leases, tracking, deletion, plugins, predictions), self._grpc
+            WorkerServicer(
+                leases, tracking, deletion, plugins, predictions, SweepRunService(database)
+            ),
+            self._grpc,
         )
         add_PredictionServiceServicer_to_server(PredictionServicer(predictions), self._grpc)
         add_SystemServiceServicer_to_server(

@@ -14,6 +14,7 @@ import grpc
 
 from talweg.spec.security import Security, is_loopback
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
+from talweg.v1.sweeps_pb2_grpc import SweepServiceStub
 from talweg.v1.workers_pb2_grpc import WorkerServiceStub
 from talweg.worker.errors import WorkerError
 
@@ -103,6 +104,11 @@ class Channel:
     def jobs(self) -> JobServiceStub:
         """The service for people."""
         return JobServiceStub(self._channel)
+
+    @cached_property
+    def sweeps(self) -> SweepServiceStub:
+        """The service for sweeps."""
+        return SweepServiceStub(self._channel)
 
     def close(self) -> None:
         """Close the connection where there is one."""

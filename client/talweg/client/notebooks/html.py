@@ -70,4 +70,6 @@ def of_sweep(id_: str, progress: "SweepProgress") -> str:
         text(progress.message.message),
         *map(text, progress.best_texts[:_MOST_BEST]),
     ]
+    if progress.message.tracking.url:
+        lines.append(link(progress.message.tracking.url, "summary in MLflow"))
     return "".join(f"<div>{line}</div>" for line in lines if line)

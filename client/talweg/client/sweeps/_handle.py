@@ -43,6 +43,11 @@ class SweepInfo:
         return SweepState.of(self._message.state)
 
     @property
+    def tracking_url(self) -> str | None:
+        """The page of its summary in MLflow as last reported; None until there is one."""
+        return self._message.tracking.url or None
+
+    @property
     def spec(self) -> sweeps_pb2.SweepSpec:
         """A copy of the spec, with the defaults of the sweep."""
         copy = sweeps_pb2.SweepSpec()
@@ -111,6 +116,17 @@ class SweepHandle(SweepInfo):
         with suppress(TalwegError):
             self.refresh()
         return SweepState.of(self._message.state)
+
+    @property
+    def tracking_url(self) -> str | None:
+        """The page of its summary in MLflow; None until it is written, once the sweep has ended.
+
+        Raises:
+            TalwegError: An error of the server.
+        """
+        if not self._message.tracking.url and self.name:
+            self.refresh()
+        return self._message.tracking.url or None
 
     def refresh(self) -> Self:
         """Update the sweep from the server.

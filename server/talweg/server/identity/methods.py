@@ -60,7 +60,7 @@ METHODS: Mapping[str, Access] = {
             # Delivery looks whether a job still exists.
             "GetJob": _READ_OR_DELIVER,
             "ListJobs": _READ,
-            "WatchJob": _READ,
+            "WatchJob": _READ_OR_DELIVER,
             "GetJobMetrics": _READ,
             "GetJobLogs": _READ,
             "CompareJobs": _READ,
@@ -76,16 +76,17 @@ METHODS: Mapping[str, Access] = {
         "talweg.v1.SweepService",
         {
             "CreateSweep": _CHANGE,
-            "GetSweep": _READ,
+            # Delivery writes the summary of a sweep.
+            "GetSweep": _READ_OR_DELIVER,
             "ListSweeps": _READ,
-            "ListTrials": _READ,
+            "ListTrials": _READ_OR_DELIVER,
             "WatchSweep": _READ,
             "UpdateSweep": _CHANGE,
             "PauseSweep": _CHANGE,
             "ResumeSweep": _CHANGE,
             "CancelSweep": _CHANGE,
             "RetryTrials": _CHANGE,
-            "AnswerSweep": _READ,
+            "AnswerSweep": _READ_OR_DELIVER,
         },
     ),
     **_of(
@@ -123,6 +124,8 @@ METHODS: Mapping[str, Access] = {
             "ReportDelivery": _WORK,
             "ListRemovals": _WORK,
             "FinishRemoval": _WORK,
+            "ClaimSweepRuns": _WORK,
+            "SetSweepRun": _WORK,
             "ReportPlugins": _WORK,
             "TakePrediction": _WORK,
             "FinishPrediction": _WORK,

@@ -12,8 +12,9 @@ from talweg.server.services.attempts.tracking import TrackingService
 from talweg.server.services.plugins import PluginService
 from talweg.server.services.predictions import PredictionService
 from talweg.server.services.retention.deletion import DeletionService
+from talweg.server.services.sweep_runs import SweepRunService
 from talweg.server.store.record.rows import JobRow
-from talweg.spec import job_name
+from talweg.spec import job_name, sweep_name
 from talweg.v1 import workers_pb2 as pb
 from talweg.v1.workers_pb2_grpc import WorkerServiceServicer
 
@@ -28,6 +29,7 @@ class WorkerServicer(WorkerServiceServicer):
         deletion: DeletionService,
         plugins: PluginService,
         predictions: PredictionService,
+        sweep_runs: SweepRunService,
     ) -> None:
         """Keep the services.
 
@@ -37,12 +39,14 @@ class WorkerServicer(WorkerServiceServicer):
             deletion: Knows which jobs were deleted.
             plugins: Knows what is installed beside the workers.
             predictions: Hands out predictions.
+            sweep_runs: Hands out runs that are written from the record of sweeps.
         """
         self._leases = leases
         self._tracking = tracking
         self._deletion = deletion
         self._plugins = plugins
         self._predictions = predictions
+        self._sweep_runs = sweep_runs
         self._time_to_live = Duration()
         self._time_to_live.FromTimedelta(leases.lease)
 
@@ -124,6 +128,33 @@ class WorkerServicer(WorkerServiceServicer):
     ) -> pb.FinishRemovalResponse:
         await self._deletion.finish(request.job)
         return pb.FinishRemovalResponse()
+
+    async def ClaimSweepRuns(  # noqa: D102
+        self, request: pb.ClaimSweepRunsRequest, context: Any
+    ) -> pb.ClaimSweepRunsResponse:
+        claimed = await self._sweep_runs.claim(request.holder, request.limit)
+        return pb.ClaimSweepRunsResponse(
+            runs=[
+                pb.SweepRun(
+                    sweep=sweep_name(each.sweep),
+                    cursor=each.cursor,
+                    attempt=each.attempt,
+                    tracking=each.tracking,
+                )
+                for each in claimed
+            ]
+        )
+
+    async def SetSweepRun(  # noqa: D102
+        self, request: pb.SetSweepRunRequest, context: Any
+    ) -> pb.SetSweepRunResponse:
+        run = await self._sweep_runs.set_run(
+            request.sweep,
+            expected=request.expected_run_id,
+            run=request.tracking,
+            cursor=request.cursor,
+        )
+        return pb.SetSweepRunResponse(tracking=run)
 
     async def ReportPlugins(  # noqa: D102
         self, request: pb.ReportPluginsRequest, context: Any

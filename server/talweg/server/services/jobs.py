@@ -12,13 +12,13 @@ from talweg.server.queries import pages
 from talweg.server.queries.filters import parse_filter, parse_order
 from talweg.server.queueing.waiting import QueueStatus, Setback, reason
 from talweg.server.services.arguments import count, job_of
+from talweg.server.services.attempts.tracking import reachable
 from talweg.server.services.comparison.results import results
 from talweg.server.store import events, jobs, listing, metrics, projects, queues
 from talweg.server.store.listing import OrderKey
 from talweg.server.store.record.clock import SECOND
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import JobRow
-from talweg.spec.tracking import run_page
 from talweg.v1.jobs_pb2 import Event, Job, MetricSummary, Result, TrackingRun
 
 T = TypeVar("T")
@@ -262,12 +262,7 @@ class JobService:
         """Return a job's run; the tracking server may be elsewhere than when it was written."""
         if row.tracking is None:
             return None
-        run = TrackingRun.FromString(row.tracking)
-        if self._tracking_uri and run.run_id:
-            run.url = run_page(
-                self._tracking_uri, experiment_id=run.experiment_id, run_id=run.run_id
-            )
-        return run
+        return reachable(TrackingRun.FromString(row.tracking), self._tracking_uri)
 
 
 def _quota(row: JobRow, full: Mapping[str, int]) -> str:

@@ -21,6 +21,7 @@ from talweg.worker.tracking.outputs.results import NotYetError
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.removals import Removals
 from talweg.worker.tracking.runs import Runs
+from talweg.worker.tracking.sweep_delivery.duty import SweepDuty
 
 _PERIOD = 1.0
 _REMOVALS_PERIOD = 5.0
@@ -49,7 +50,9 @@ class Delivery:
         self._runs = Runs(
             settings.tracking_uri, public_uri=settings.public_tracking_uri, backend=backend
         )
-        self._record = Record(Channel(settings.address))
+        channel = Channel(settings.address)
+        self._record = Record(channel)
+        self._sweeps = SweepDuty(self._record, self._runs, channel)
         self._removals = Removals(self._record, self._runs, settings.blobs)
         self._removals_at = 0.0
         self._threads = ThreadPoolExecutor(backend.num_at_once, thread_name_prefix="job")
@@ -70,6 +73,7 @@ class Delivery:
             shutil.rmtree(left, ignore_errors=True)
         while True:
             time.sleep(self.deliver(patience=_PERIOD))
+            self._sweeps.begin()
             self._remove_deleted()
 
     def _remove_deleted(self) -> None:
@@ -89,6 +93,7 @@ class Delivery:
             patience: How long, in seconds; what takes longer goes on in its thread.
         """
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._sweeps.close()
         wait(self._under_way, patience)
 
     def deliver(self, *, patience: float | None = None) -> float:

@@ -8,12 +8,15 @@ import grpc
 from talweg.spec import is_web_address, job_name
 from talweg.v1.jobs_pb2 import GetJobRequest, Job, TrackingRun
 from talweg.v1.workers_pb2 import (
+    ClaimSweepRunsRequest,
     FinishRemovalRequest,
     ListRemovalsRequest,
     Removal,
     ReportDeliveryRequest,
     ReportDeliveryResponse,
+    SetSweepRunRequest,
     SetTrackingRunRequest,
+    SweepRun,
 )
 from talweg.worker.channels import Channel, call
 from talweg.worker.tracking.runs import RunId
@@ -98,6 +101,31 @@ class Record:
             FinishRemovalRequest(job=job_name(job_id)),
             until=time.monotonic() + _PATIENCE,
         )
+
+    def sweep_runs(self, holder: str, *, limit: int) -> list[SweepRun]:
+        """Return runs that this holder is to write from the record; none of an older server.
+
+        Args:
+            holder: Who asks; what it was given before stays its own.
+            limit: At most so many in all.
+        """
+        try:
+            response = call(
+                self._channel.workers.ClaimSweepRuns,
+                ClaimSweepRunsRequest(holder=holder, limit=limit),
+                until=time.monotonic() + _PATIENCE,
+            )
+        except grpc.RpcError as exc:
+            if exc.code() == grpc.StatusCode.UNIMPLEMENTED:
+                return []
+            raise
+        return list(response.runs)
+
+    def set_sweep_run(self, request: SetSweepRunRequest) -> TrackingRun:
+        """Say which run it is, and whether it is written; return what the record holds."""
+        return call(
+            self._channel.workers.SetSweepRun, request, until=time.monotonic() + _PATIENCE
+        ).tracking
 
     def set_run(
         self,

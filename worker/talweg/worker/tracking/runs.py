@@ -46,7 +46,7 @@ MAX_TAG_LENGTH = 5000
 
 # By which MLflow's pages open on training runs, not on traces of language models.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-JOB_TAG = "talweg.job"
+JOB_TAG, SWEEP_TAG, KIND_TAG = "talweg.job", "talweg.sweep", "talweg.kind"
 
 
 def longest_call_seconds() -> float:
@@ -127,13 +127,14 @@ class Runs:
         with self._experiments_lock:
             self._experiments.clear()
 
-    def find(self, *, experiment_id: str, job_id: str) -> list[Run]:
-        """Return the job's runs, the oldest first."""
+    def find(self, *, experiment_id: str, tags: Mapping[str, str]) -> list[Run]:
+        """Return the runs that have all of these tags, the oldest first."""
+        marks = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
         return list(
             self._ask(
                 lambda client: client.search_runs(
                     [experiment_id],
-                    f"tags.`{JOB_TAG}` = '{job_id}'",
+                    " AND ".join(marks),
                     run_view_type=ViewType.ACTIVE_ONLY,
                     max_results=100,
                     order_by=["attributes.start_time ASC"],
@@ -150,7 +151,7 @@ class Runs:
             experiment_id: Of `experiment`.
             name: For people.
             start_ms: When the job's first attempt began.
-            tags: JOB_TAG among them, so that `find` finds it.
+            tags: Those by which `find` finds it among them.
         """
         run = self._ask(
             lambda client: client.create_run(
@@ -289,7 +290,7 @@ class Runs:
         """Store a text as a file of the run."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / path
-            file.write_text(text)
+            file.write_text(text, "utf-8")
             self.backend.log_file(run_id, file)
 
     def log_files(self, run_id: str, folder: Path) -> None:

@@ -11,6 +11,7 @@ from talweg.server.store import jobs, leases
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import AttemptRow
 from talweg.spec import has_control, is_tracking_id, is_web_address
+from talweg.spec.tracking import run_page
 from talweg.v1.jobs_pb2 import TrackingRun
 
 # Over how long the rate of delivery is measured.
@@ -75,7 +76,7 @@ class TrackingService:
             InvalidRequest: The ids or the address of the run are none.
         """
         id_ = job_of(name, field="job")
-        _check(run)
+        check_run(run)
         written = await self._database.writing(_set, id_, expected, run)
         if run.complete and written == run:
             self._delivered.append(time.monotonic())
@@ -101,8 +102,24 @@ class TrackingService:
         return await self._database.writing(_report_delivery, id_, spool, attempt)
 
 
-def _check(run: TrackingRun) -> None:
-    """Refuse what people or programs that follow the record would be led astray by."""
+def reachable(run: TrackingRun, tracking_uri: str) -> TrackingRun:
+    """Return a run with its page's address as it is now, which may have been another.
+
+    Args:
+        run: As the record holds it; it is changed.
+        tracking_uri: Where people reach MLflow's pages; empty if the record alone knows.
+    """
+    if tracking_uri and run.run_id:
+        run.url = run_page(tracking_uri, experiment_id=run.experiment_id, run_id=run.run_id)
+    return run
+
+
+def check_run(run: TrackingRun) -> None:
+    """Refuse what people or programs that follow the record would be led astray by.
+
+    Raises:
+        InvalidRequest: The ids or the address of the run are none.
+    """
     if run.ByteSize() > _MAX_BYTES:
         raise InvalidRequest.of(
             "tracking", f"must be <= {_MAX_BYTES:,} bytes, but is {run.ByteSize():,}"

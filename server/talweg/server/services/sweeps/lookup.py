@@ -10,11 +10,13 @@ from sqlalchemy import Connection
 from talweg.server.errors import InvalidRequest, ShuttingDown
 from talweg.server.queries import pages
 from talweg.server.services.arguments import count, sweep_of
+from talweg.server.services.attempts.tracking import reachable
 from talweg.server.services.sweeps.messages import SweepView, trial_message
 from talweg.server.services.sweeps.plans import Plans
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import SweepRow, TrialRow
-from talweg.server.store.sweeps import sweeps, trials
+from talweg.server.store.sweeps import runs, sweeps, trials
+from talweg.v1.jobs_pb2 import TrackingRun
 from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, Trial
 
 _MAX_PAGE = 1000
@@ -48,13 +50,15 @@ class TrialPage:
 class SweepService:
     """Reads the record for people."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, tracking_uri: str = "") -> None:
         """Keep the record.
 
         Args:
             database: The record.
+            tracking_uri: Where people reach MLflow's pages; empty if the record alone knows.
         """
         self._database = database
+        self._tracking_uri = tracking_uri
         self._plans = Plans()
         self._closing = asyncio.Event()
 
@@ -91,7 +95,12 @@ class SweepService:
             trials=trials.count(connection, row.seq),
             best=self._messages(connection, row, [trial for trial in best if trial is not None]),
             num_reused=trials.num_reused(connection, row.seq),
+            tracking=self._runs(connection, [row]).get(row.seq),
         )
+
+    def _runs(self, connection: Connection, rows: Sequence[SweepRow]) -> dict[int, TrackingRun]:
+        found = runs.of_sweeps(connection, [row.seq for row in rows])
+        return {seq: reachable(run, self._tracking_uri) for seq, run in found.items()}
 
     def _messages(
         self, connection: Connection, row: SweepRow, found: Sequence[TrialRow]
@@ -122,11 +131,13 @@ class SweepService:
         def read(connection: Connection) -> SweepPage:
             rows = sweeps.newest(connection, states=states, before=before, limit=size + 1)
             token = pages.encode([rows[size - 1].seq], arguments) if len(rows) > size else ""
+            tracking = self._runs(connection, rows[:size])
             views = [
                 SweepView(
                     row,
                     jobs=trials.job_states(connection, row.seq),
                     trials=trials.count(connection, row.seq),
+                    tracking=tracking.get(row.seq),
                 )
                 for row in rows[:size]
             ]

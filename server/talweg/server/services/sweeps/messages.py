@@ -10,6 +10,7 @@ from talweg.server.store.record.rows import SweepRow, TrialRow
 from talweg.server.store.sweeps.trials import TrialJob
 from talweg.spec import job_name
 from talweg.spec.sweeps import Plan, setting_text
+from talweg.v1.jobs_pb2 import TrackingRun
 from talweg.v1.sweeps_pb2 import Decision, JobCount, SettingValue, Sweep, Trial, TrialCount
 
 
@@ -27,6 +28,8 @@ class SweepView:
     """The best trial of each search."""
     num_reused: int = 0
     """How many of its jobs were taken over from earlier sweeps."""
+    tracking: TrackingRun | None = None
+    """Its summary in MLflow; None while there is none."""
 
 
 def sweep_message(view: SweepView) -> Sweep:
@@ -50,6 +53,7 @@ def sweep_message(view: SweepView) -> Sweep:
         in_final_phase=row.is_final,
         num_reused=view.num_reused,
         last_cursor=row.last_cursor if row.id else 0,
+        tracking=view.tracking,
     )
     message.spec.ParseFromString(row.spec)
     if row.create_time:

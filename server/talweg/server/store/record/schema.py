@@ -274,3 +274,31 @@ projects = _table(ProjectRow, "projects")
 
 audit = _table(AuditRow, "audit")
 Index("audit_by_project", audit.c.project, audit.c.seq)
+sweep_runs = Table(
+    "sweep_runs",
+    metadata,
+    # Of a run in MLflow that is written from the record.
+    Column("sweep", SEQUENCE, ForeignKey("sweeps.seq"), primary_key=True),
+    # 0 for the summary of the sweep.
+    Column("trial", BigInteger, primary_key=True),
+    # The event of the sweep after which it was queued last.
+    Column("cursor", BigInteger, nullable=False),
+    # Whether it is still to be written.
+    Column("is_waiting", Boolean, nullable=False),
+    # Who writes it, and until when nobody else may take it.
+    Column("holder", String, nullable=False),
+    Column("held_until", BigInteger, nullable=False),
+    # How many have taken it: after the first one somebody else may have made it.
+    Column("attempt", Integer, nullable=False),
+    # Empty until there is one.
+    Column("run_id", String, nullable=False),
+    Column("tracking", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index(
+    "sweep_runs_waiting",
+    sweep_runs.c.sweep,
+    sweep_runs.c.trial,
+    sqlite_where=literal_column("is_waiting"),
+    postgresql_where=literal_column("is_waiting"),
+)

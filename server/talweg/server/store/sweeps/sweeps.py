@@ -13,6 +13,7 @@ from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import SweepRow
 from talweg.server.store.record.schema import goes_on, sweep_events, sweeps
 from talweg.server.store.record.scope import in_project, project_of, scoped_request_id
+from talweg.server.store.sweeps import runs
 from talweg.spec import sweep_name
 from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, SweepStateChange
 
@@ -123,7 +124,7 @@ def change(tx: Transaction, row: SweepRow, **values: Any) -> SweepRow:
 
 
 def move(tx: Transaction, row: SweepRow, state: Sweep.State.ValueType, why: str) -> SweepRow:
-    """Bring a locked sweep into another state, and tell of it.
+    """Bring a locked sweep into another state, and tell of it; at its end its summary is due.
 
     Args:
         tx: A transaction.
@@ -136,6 +137,7 @@ def move(tx: Transaction, row: SweepRow, state: Sweep.State.ValueType, why: str)
         row = append(tx, row, [SweepEvent(state=changed)])
         return change(tx, row, state=int(state), message=why, end_time=None)
     row = append(tx, row, [SweepEvent(finished=changed)])
+    runs.queue(tx, row)
     return change(tx, row, state=int(state), message=why, end_time=tx.now, closing=0)
 
 

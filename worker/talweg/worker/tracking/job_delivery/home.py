@@ -11,12 +11,13 @@ from typing import Any
 
 from talweg.spec import display_name, kind, label
 from talweg.spec.projects import DEFAULT_PROJECT
+from talweg.spec.sweeps import TAG_SWEEP
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.errors import RefusedError, RunGoneError
 from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.outputs.views import LOSS_LABEL_TAG
 from talweg.worker.tracking.record import Record
-from talweg.worker.tracking.runs import JOB_TAG, RunId, Runs
+from talweg.worker.tracking.runs import JOB_TAG, KIND_TAG, SWEEP_TAG, RunId, Runs
 from talweg.worker.tracking.spool import now_ms
 
 # How long MLflow may work on a request whose caller has left, once it answers others again. It
@@ -91,7 +92,7 @@ def _run_in_record(record: Record, job_id: str, *, replaces: str) -> RunId | Non
 
 
 def _find(runs: Runs, experiment_id: str, job_id: str, state: DeliveryState) -> RunId | None:
-    candidates = runs.find(experiment_id=experiment_id, job_id=job_id)
+    candidates = runs.find(experiment_id=experiment_id, tags={JOB_TAG: job_id})
     if not candidates:
         return None
     # It is the one that was asked for, unless another machine's delivery has made it.
@@ -121,7 +122,7 @@ def close_surplus(
         return False
     if now_ms() - state.unanswered_ms < _AT_WORK_MS:
         return False
-    for other in runs.find(experiment_id=run.experiment_id, job_id=job_id):
+    for other in runs.find(experiment_id=run.experiment_id, tags={JOB_TAG: job_id}):
         if (surplus := other.info.run_id) != run.run_id:
             done = runs.put_away(other, kept=run.run_id)
             log.warning("%s: second run %s beside %s: %s", job_id, surplus, run.run_id, done)
@@ -154,12 +155,15 @@ def _create(
         "mlflow.source.type": "JOB",
         PROJECT_TAG: begin.get("project") or DEFAULT_PROJECT,
     }
+    if sweep := spec.tags.get(TAG_SWEEP):
+        # The service sets it, and nobody else can.
+        tags[SWEEP_TAG] = sweep
     if spec.HasField("continued_from"):
         tags["talweg.continued_from"] = spec.continued_from.job.removeprefix("jobs/")
         tags["talweg.continued_step"] = str(spec.continued_from.step)
     if spec.HasField("replay"):
         # By which searches leave it out: it is no training.
-        tags["talweg.kind"] = "replay"
+        tags[KIND_TAG] = "replay"
         tags["talweg.replay_of"] = spec.replay.job.removeprefix("jobs/")
         tags["talweg.replay_step"] = str(spec.replay.step)
 

@@ -100,26 +100,26 @@ def description(spec: JobSpec, results: Results, warnings: Iterable[str], messag
         message: How the job ended, in words; empty where it succeeded.
     """
     parts = [
-        f"**{_plain(kind(spec.task)[0])}** on {_plain(dataset_label(spec.dataset))}: "
-        f"{_plain(kind(spec.model)[0])}, loss {_plain(label(spec.loss))}"
+        f"**{plain(kind(spec.task)[0])}** on {plain(dataset_label(spec.dataset))}: "
+        f"{plain(kind(spec.model)[0])}, loss {plain(label(spec.loss))}"
     ]
     metric = primary_metric(spec)
     if metric in results:
         value = f"{results[metric][2]:.5g}"
         trivial = results.get(metric.replace("test/", "trivial/", 1))
         beside = f" (trivial predictor: {trivial[2]:.5g})" if trivial is not None else ""
-        parts.append(f"{_plain(metric)} **{value}**{beside}")
+        parts.append(f"{plain(metric)} **{value}**{beside}")
     if message:
-        parts.append(_plain(message))
+        parts.append(plain(message))
     told = list(dict.fromkeys(warnings))
     if told:
-        lines = [f"- {_plain(each)}" for each in told[:_MOST_WARNINGS]]
+        lines = [f"- {plain(each)}" for each in told[:_MOST_WARNINGS]]
         if len(told) > _MOST_WARNINGS:
             lines.append(f"- and {len(told) - _MOST_WARNINGS} more")
         parts.append("Warnings:\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return a text from anywhere as Markdown that shows it as it is."""
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))

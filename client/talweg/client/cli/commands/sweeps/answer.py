@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from talweg.client import SweepAnswer
-from talweg.client.cli._common import Session, console, json_option, note, print_json
+from talweg.client import Sweep, SweepAnswer
+from talweg.client.cli._common import Session, console, json_option, note, print_json, say
 from talweg.client.cli._targets import find_sweep
 from talweg.client.cli.commands.compare import print_comparison
 from talweg.client.cli.commands.sweeps.tables import print_trials
@@ -30,9 +30,11 @@ def answer(session: Session, sweep: str, as_json: bool) -> None:
         found = find_sweep(client, sweep)
         answered = found.answer()
         if as_json:
-            print_json({"sweep": found.name, **answer_json(answered)})
+            url = found.message.tracking.url
+            print_json({"sweep": found.name, "tracking_url": url, **answer_json(answered)})
         else:
             print_answer(answered, console())
+            print_summary(found)
 
 
 def print_answer(answered: SweepAnswer, out: "Console") -> None:
@@ -54,6 +56,12 @@ def print_answer(answered: SweepAnswer, out: "Console") -> None:
         note(remark)
     if answered.is_provisional:
         note("the answer is provisional: the sweep has not ended")
+
+
+def print_summary(sweep: Sweep) -> None:
+    """Print where the summary of a sweep is in MLflow, if it is there."""
+    if url := sweep.message.tracking.url:
+        say(f"\nSummary in MLflow: {url}")
 
 
 def answer_json(answered: SweepAnswer) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def _table(shown: Sequence[Sweep], width: int) -> "Table":
                 Text(progress.best_value_text),
                 Text(progress.title),
                 Text(ago(sweep.message.create_time)),
+                Text(sweep.message.tracking.url),
             )
         )
     columns = (
@@ -77,5 +78,6 @@ def _table(shown: Sequence[Sweep], width: int) -> "Table":
         Column("BEST", min_width=14, max_width=30),
         Column("NAME", min_width=16),
         Column("CREATED"),
+        Column("SUMMARY", optional=True),
     )
     return fitted(columns, rows, width)

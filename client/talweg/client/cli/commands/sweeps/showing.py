@@ -49,6 +49,7 @@ def _print_facts(sweep: Sweep, out: "Console") -> None:
         ("trials", ", ".join(progress.counts)),
         ("jobs", f"{jobs} of {message.num_jobs}" if jobs else f"none of {message.num_jobs}"),
         ("phase", "final jobs of the chosen settings" if message.in_final_phase else ""),
+        ("MLflow", message.tracking.url),
     ]
     state = Text(progress.state, style=style_of(progress.state))
     out.print(Text(sweep.name, style="bold"), state, Text(progress.title))
