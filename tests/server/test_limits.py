@@ -20,10 +20,13 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionResponse
 from tests._parts import running_server, start, stop, wait_ready
 from tests.server.conftest import Running, Start
 from tests.server.samples import spec
+from tests.server.sweeps.sweeping import sweep_spec
 
 from talweg.server.limits import MAX_STREAMS
 from talweg.v1 import jobs_pb2
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
+from talweg.v1.sweeps_pb2 import CreateSweepRequest, WatchSweepRequest
+from talweg.v1.sweeps_pb2_grpc import SweepServiceStub
 
 MIB = 1024 * 1024
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -122,21 +125,29 @@ async def test_an_idle_connection_is_closed_and_a_watch_is_not_idle(start: Start
     assert last.HasField("finished")
 
 
-async def test_a_caller_may_watch_so_many_jobs_at_once(start: Start) -> None:
+async def test_a_caller_may_watch_so_many_jobs_and_sweeps_at_once(start: Start) -> None:
     running = await start(max_watches=3)
     job = (await running.jobs.SubmitJob(jobs_pb2.SubmitJobRequest(spec=spec()))).job
     request = jobs_pb2.WatchJobRequest(name=job.name)
     # Another connection is another port of the same caller.
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(running.server.address, options=options) as channel:
-        stubs = (running.jobs, running.jobs, JobServiceStub(channel))
-        watches = [stub.WatchJob(request) for stub in stubs]
+        sweeps = SweepServiceStub(channel)
+        sweep = (await sweeps.CreateSweep(CreateSweepRequest(spec=sweep_spec()))).sweep
+        of_sweep = WatchSweepRequest(name=sweep.name)
+        watches: list[Any] = [
+            stub.WatchJob(request) for stub in (running.jobs, JobServiceStub(channel))
+        ]
+        watches.append(sweeps.WatchSweep(of_sweep))
         for watch in watches:
             await anext(aiter(watch))
-        code, said = await code_of(anext(aiter(running.jobs.WatchJob(request))))
-        assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "may watch 3 jobs at once" in said
-        watches[0].cancel()
+        assert running.server.num_watchers == 3
+        for one_more in (running.jobs.WatchJob(request), sweeps.WatchSweep(of_sweep)):
+            code, said = await code_of(anext(aiter(one_more)))
+            assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "may watch 3 jobs and sweeps at once" in said
+        # What a watch of a sweep leaves is there for a job.
+        watches[-1].cancel()
         async with asyncio.timeout(180):
             while True:
                 with suppress(grpc.aio.AioRpcError):

@@ -71,7 +71,7 @@ from talweg.server.services.sweeps.creation import CreationService
 from talweg.server.services.sweeps.lookup import SweepService
 from talweg.server.services.sweeps.runner import SweepRunner
 from talweg.server.services.tokens import TokenService
-from talweg.server.services.watching import WatchService
+from talweg.server.services.watching import WatchLimit, WatchService
 from talweg.server.settings import Settings
 from talweg.server.store import events
 from talweg.server.store.record import migrate
@@ -173,7 +173,10 @@ class Server:
         self.statistics = StatisticsProcess()
         """Computes the statistics of comparisons."""
         self._sweeps = SweepRunner(self.database, self._submission, asking, self.statistics)
-        self._sweep_lookup = SweepService(self.database, tracking_uri=settings.public_tracking_uri)
+        self._watches = WatchLimit(settings.max_watches)
+        self._sweep_lookup = SweepService(
+            self.database, self._watches, tracking_uri=settings.public_tracking_uri
+        )
         self._artifacts = ArtifactService(self.database, settings.blobs)
         self._health = HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
@@ -189,8 +192,8 @@ class Server:
 
     @property
     def num_watchers(self) -> int:
-        """How many watchers wait for events now."""
-        return self._hub.num_watchers
+        """How many watchers of jobs and sweeps there are now."""
+        return self._watches.num_watches
 
     async def start(self) -> None:
         """Migrate the database and serve.
@@ -277,9 +280,7 @@ class Server:
                         self._presence,
                         tracking_uri=self._settings.public_tracking_uri,
                     ),
-                    watching=WatchService(
-                        database, self._hub, max_watches=self._settings.max_watches
-                    ),
+                    watching=WatchService(database, self._hub, self._watches),
                     comparison=comparison,
                     answers=answers,
                     cancellation=CancellationService(database),

@@ -78,7 +78,7 @@ class Settings:
     again by themselves."""
 
     max_watches: int = 500
-    """TALWEG_MAX_WATCHES: jobs that callers of one address may watch at once."""
+    """TALWEG_MAX_WATCHES: jobs and sweeps that callers of one address may watch at once."""
 
     public_tracking_uri: str = ""
     """TALWEG_PUBLIC_TRACKING_URI: where people reach MLflow's pages now. Links to runs lead there;

@@ -12,6 +12,7 @@ from talweg.server.servicers.convert import (
     batch_message,
     comparison_message,
     duration_value,
+    host_of,
     job_message,
     taken_message,
 )
@@ -113,7 +114,7 @@ class JobServicer(JobServiceServicer):
         self, request: pb.WatchJobRequest, context: Any
     ) -> AsyncGenerator[pb.WatchJobResponse]:
         watching = self._services.watching.watch(
-            request.name, request.after_cursor, caller=_host(context.peer())
+            request.name, request.after_cursor, caller=host_of(context.peer())
         )
         async with aclosing(watching) as events:
             async for event in events:
@@ -242,12 +243,6 @@ def _folder(folder: UnknownFolder) -> pb.CollectJobsResponse.Folder:
     return pb.CollectJobsResponse.Folder(
         name=job_name(folder.id), bytes=folder.bytes, write_time=to_timestamp(folder.write_time)
     )
-
-
-def _host(peer: str) -> str:
-    """Return a peer without its port, which is another for each connection: ipv4:127.0.0.1."""
-    host, colon, port = peer.rpartition(":")
-    return host if colon and port.isdigit() else peer
 
 
 def _submission(request: pb.SubmitJobRequest) -> Submission:

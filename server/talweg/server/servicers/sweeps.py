@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from talweg.server.servicers.convert import LARGEST_MESSAGE, comparison_message
+from talweg.server.servicers.convert import LARGEST_MESSAGE, comparison_message, host_of
 from talweg.server.services.sweeps.answering import SweepAnswerService
 from talweg.server.services.sweeps.control import SweepControlService
 from talweg.server.services.sweeps.creation import CreationService
@@ -82,7 +82,9 @@ class SweepServicer(SweepServiceServicer):
     async def WatchSweep(  # noqa: D102
         self, request: pb.WatchSweepRequest, context: Any
     ) -> AsyncGenerator[pb.WatchSweepResponse]:
-        watching = self._services.sweeps.watch(request.name, request.after_cursor)
+        watching = self._services.sweeps.watch(
+            request.name, request.after_cursor, caller=host_of(context.peer())
+        )
         async with aclosing(watching) as events:
             async for event in events:
                 yield pb.WatchSweepResponse(event=event)

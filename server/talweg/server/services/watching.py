@@ -14,21 +14,61 @@ from talweg.v1.jobs_pb2 import Event
 _PAGE = 500
 
 
+class WatchLimit:
+    """Counts the watches of each caller: of jobs and of sweeps together."""
+
+    def __init__(self, most: int = 500) -> None:
+        """Begin without watches.
+
+        Args:
+            most: How many one caller may have at once.
+        """
+        self._most = most
+        self._num_watches: Counter[str] = Counter()
+
+    @property
+    def num_watches(self) -> int:
+        """How many watches there are now, of all callers."""
+        return self._num_watches.total()
+
+    @contextmanager
+    def counted(self, caller: str) -> Iterator[None]:
+        """Count a watch as long as it lasts.
+
+        Args:
+            caller: Who watches; equal texts are one caller.
+
+        Raises:
+            TooManyWatches: The caller has as many as it may.
+        """
+        if self._num_watches[caller] >= self._most:
+            raise TooManyWatches(
+                f"one caller may watch {self._most} jobs and sweeps at once, and {caller} does: "
+                "end other watches first, or ask for states by ListJobs and ListSweeps"
+            )
+        self._num_watches[caller] += 1
+        try:
+            yield
+        finally:
+            self._num_watches[caller] -= 1
+            if not self._num_watches[caller]:
+                del self._num_watches[caller]
+
+
 class WatchService:
     """Gives watchers each event once, in order."""
 
-    def __init__(self, database: Database, hub: Hub, *, max_watches: int = 500) -> None:
+    def __init__(self, database: Database, hub: Hub, limit: WatchLimit | None = None) -> None:
         """Keep its collaborators.
 
         Args:
             database: The record.
             hub: Where new events are told.
-            max_watches: How many one caller may have at once.
+            limit: Counts the watches of each caller.
         """
         self._database = database
         self._hub = hub
-        self._max_watches = max_watches
-        self._num_watches: Counter[str] = Counter()
+        self._limit = limit or WatchLimit()
 
     async def watch(self, name: str, after: int, *, caller: str = "") -> AsyncGenerator[Event]:
         """Yield a job's events after a cursor, and new ones as they come, up to the last.
@@ -48,25 +88,10 @@ class WatchService:
             ShuttingDown: The server is about to end; watch again from the last event.
         """
         id_ = job_of(name)
-        with self._counted(caller):
+        with self._limit.counted(caller):
             async with aclosing(self._watch(id_, after)) as events:
                 async for event in events:
                     yield event
-
-    @contextmanager
-    def _counted(self, caller: str) -> Iterator[None]:
-        if self._num_watches[caller] >= self._max_watches:
-            raise TooManyWatches(
-                f"one caller may watch {self._max_watches} jobs at once, and {caller} does: end "
-                "other watches first, or ask for states by ListJobs"
-            )
-        self._num_watches[caller] += 1
-        try:
-            yield
-        finally:
-            self._num_watches[caller] -= 1
-            if not self._num_watches[caller]:
-                del self._num_watches[caller]
 
     async def _watch(self, id_: str, after: int) -> AsyncGenerator[Event]:
         row = await self._database.reading(jobs.get, id_)

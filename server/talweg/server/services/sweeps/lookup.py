@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -13,6 +13,7 @@ from talweg.server.services.arguments import count, sweep_of
 from talweg.server.services.attempts.tracking import reachable
 from talweg.server.services.sweeps.messages import SweepView, trial_message
 from talweg.server.services.sweeps.plans import Plans
+from talweg.server.services.watching import WatchLimit
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import SweepRow, TrialRow
 from talweg.server.store.sweeps import runs, sweeps, trials
@@ -50,14 +51,18 @@ class TrialPage:
 class SweepService:
     """Reads the record for people."""
 
-    def __init__(self, database: Database, *, tracking_uri: str = "") -> None:
+    def __init__(
+        self, database: Database, limit: WatchLimit | None = None, *, tracking_uri: str = ""
+    ) -> None:
         """Keep the record.
 
         Args:
             database: The record.
+            limit: Counts the watches of each caller.
             tracking_uri: Where people reach MLflow's pages; empty if the record alone knows.
         """
         self._database = database
+        self._limit = limit or WatchLimit()
         self._tracking_uri = tracking_uri
         self._plans = Plans()
         self._closing = asyncio.Event()
@@ -191,19 +196,29 @@ class SweepService:
 
         return await self._database.reading(read)
 
-    async def watch(self, name: str, after: int) -> AsyncGenerator[SweepEvent]:
+    async def watch(
+        self, name: str, after: int, *, caller: str = ""
+    ) -> AsyncGenerator[SweepEvent]:
         """Yield a sweep's events after a cursor, and new ones as they come, up to its end.
 
         Args:
             name: `sweeps/{id}`.
             after: The last cursor not wanted; 0 for all.
+            caller: Who asks; equal texts are one caller.
 
         Raises:
+            TooManyWatches: The caller has as many as it may.
             SweepNotFound: There is no such sweep.
             InvalidRequest: The cursor is one that the sweep does not have yet.
             ShuttingDown: The server is about to end; watch again from the last event.
         """
         id_ = sweep_of(name)
+        with self._limit.counted(caller):
+            async with aclosing(self._watch(id_, after)) as events:
+                async for event in events:
+                    yield event
+
+    async def _watch(self, id_: str, after: int) -> AsyncGenerator[SweepEvent]:
         row = await self._database.reading(sweeps.get, id_)
         if not 0 <= after <= row.last_cursor:
             raise InvalidRequest.of(
