@@ -16,7 +16,9 @@ from sklearn.metrics import jaccard_score
 from tests.integration.examples import EXAMPLES, Ran, assert_unwarned, run_example
 from tests.integration.stack import Stack
 
-from talweg.client import Client, read_jobs
+from talweg.client import Client
+from talweg.client.sweeps._files import read_sweep
+from talweg.spec.sweeps import Plan, fill_sweep
 from talweg.worker import data
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.tasks.image_translation.task import psnr, ssim
@@ -141,10 +143,12 @@ def test_scenes_without_noise_are_above_filters_and_least_squares(stack: Stack) 
 
 
 def test_the_first_job_of_the_rare_foreground_study_runs(stack: Stack) -> None:
+    plan = Plan(fill_sweep(read_sweep(EXAMPLES / "sweeps/study_rare_foreground.yaml")))
+    assert (plan.num_trials, plan.num_jobs) == (3, 15)
+    first = plan.job(plan.trial(1).setting, 0)
     # Shortened: 24 training scenes instead of 300, and one epoch.
-    shortened = ["dataset.digit_scenes.num_samples=40", "training.epochs=1"]
-    first, *others = read_jobs(EXAMPLES / "rare_foreground.yaml", overrides=shortened)
-    assert len(others) == 14
+    first.dataset.digit_scenes.num_samples = 40
+    first.training.epochs = 1
     with Client(stack.address) as client:
         job = client.submit(first)
         metrics = job.wait(720).result().metrics
