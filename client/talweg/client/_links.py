@@ -5,14 +5,31 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from talweg.spec import goal_of, primary_metric
-from talweg.spec.tracking import experiment_page, runs_page
+from talweg.spec.tracking import runs_page, sweep_view_key, view_key, view_page
 from talweg.v1 import options_pb2
 
 if TYPE_CHECKING:
     from talweg.client._handle import JobInfo
+    from talweg.client.sweeps._handle import SweepInfo
 
 # Browsers and servers truncate longer URLs.
 MAX_LINKED_RUNS = 100
+
+
+def sweep_url(sweep: "SweepInfo") -> str | None:
+    """Return the URL of the page in MLflow that compares the runs of a sweep.
+
+    None until its summary is there, if its tracking server has no pages, or if it has taken over
+    jobs, whose runs are those of earlier sweeps.
+
+    Args:
+        sweep: The sweep.
+    """
+    run = sweep.message.tracking
+    if not run.url or sweep.message.num_reused:
+        return None
+    base = run.url.partition("/#/")[0]
+    return view_page(base, experiment_id=run.experiment_id, key=sweep_view_key(sweep.id))
 
 
 def compare_url(
@@ -36,7 +53,7 @@ def compare_url(
     experiments = list(dict.fromkeys(job.message.tracking.experiment_id for job in tracked))
     ((main, _),) = Counter(primary_metric(job.message.spec) for job in tracked).most_common(1)
     if len(experiments) == 1 and (whole_experiment or len(tracked) > MAX_LINKED_RUNS):
-        return experiment_page(base, experiment_id=experiments[0], metric=main)
+        return view_page(base, experiment_id=experiments[0], key=view_key(main))
     if len(tracked) > MAX_LINKED_RUNS:
         return None
     order = metric or main

@@ -38,15 +38,20 @@ def view_key(metric: str) -> str:
     return f"talweg-{metric.replace('/', '-')}"
 
 
-def experiment_page(base: str, *, experiment_id: str, metric: str) -> str:
+def sweep_view_key(sweep: str) -> str:
+    """Return the key of an experiment's shared view for the runs of a sweep, by its id."""
+    return f"talweg-sweep-{sweep}"
+
+
+def view_page(base: str, *, experiment_id: str, key: str) -> str:
     """Return the address of an experiment's charts, as the delivery has laid them out.
 
     Args:
         base: The address of the tracking server's pages.
         experiment_id: The experiment.
-        metric: The main metric of its jobs.
+        key: Of `view_key` or `sweep_view_key`.
     """
-    view = f"viewStateShareKey={quote(view_key(metric), safe='')}"
+    view = f"viewStateShareKey={quote(key, safe='')}"
     return f"{base}/#/experiments/{quote(experiment_id)}/runs?{view}&{_CHARTS}&{TRAINING_VIEW}"
 
 

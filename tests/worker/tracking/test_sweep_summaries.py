@@ -1,5 +1,6 @@
 """The summary of a sweep reaches MLflow once, whatever happens, and again at each end."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,6 +165,15 @@ def test_the_summary_of_a_sweep_holds_its_answer_and_follows_it(
     assert "test/mae over fresh seeds" in tags["mlflow.note.content"]
     files = [each.path for each in tracking.list_artifacts(run.info.run_id)]
     assert files == ["report.html", "sweep.yaml"]
+    experiment = tracking.get_experiment(run.info.experiment_id)
+    id_ = tags["talweg.sweep"]
+    view = json.loads(experiment.tags[f"mlflow.sharedViewState.talweg-sweep-{id_}"])
+    assert view["searchFilter"] == f"tags.`talweg.sweep` = '{id_}'"
+    parallel = view["compareRunCharts"][0]
+    assert (parallel["selectedParams"], parallel["selectedMetrics"]) == (
+        ["loss"],
+        ["val/mae", "test/mae"],
+    )
     page = Path(
         tracking.download_artifacts(run.info.run_id, "report.html", str(tmp_path))
     ).read_text("utf-8")

@@ -107,11 +107,6 @@ class Hub:
         """The ids of jobs that have watchers."""
         return list(self._watchers)
 
-    @property
-    def num_watchers(self) -> int:
-        """How many watchers there are."""
-        return sum(map(len, self._watchers.values()))
-
     def tell(self, job: str, events: Sequence[Event]) -> None:
         """Tell a job's watchers of events that are committed.
 

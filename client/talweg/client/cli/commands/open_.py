@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import click
 
-from talweg.client import Job, NotFound
+from talweg.client import Job, NotFound, Sweep
+from talweg.client._links import sweep_url
 from talweg.client.cli._common import Session, note, runs_url, say
 from talweg.client.cli._selection import select_targets, targets_or_filter
 
@@ -30,6 +31,9 @@ def open_(
         chosen = select_targets(
             client, targets, filter=filter, states=states, experiment=experiment
         )
+        if len(chosen) == 1 and isinstance(chosen[0], Sweep) and (page := sweep_url(chosen[0])):
+            _show(page, only_print=only_print)
+            return
         selected = [
             job
             for target in chosen
@@ -48,6 +52,10 @@ def open_(
             f"MLflow has no page that compares {len(arrived)} runs of several experiments: "
             "select at most 100, or one experiment"
         )
+    _show(url, only_print=only_print)
+
+
+def _show(url: str, *, only_print: bool) -> None:
     say(url)
     if not only_print and not webbrowser.open(url):
         note("no browser could be opened: open the address above")

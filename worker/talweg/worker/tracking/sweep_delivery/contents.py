@@ -19,6 +19,7 @@ from talweg.v1.options_pb2 import MAXIMIZE
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import Sweep, SweepSpec, Trial
 from talweg.worker.tracking.outputs.labels import NOTE_TAG, job_tags, plain
+from talweg.worker.tracking.outputs.views import sweep_view
 from talweg.worker.tracking.runs import KIND_TAG, SWEEP_TAG
 
 KIND = "sweep"
@@ -83,45 +84,54 @@ def summarise(contents: ReportContents) -> Summary:
     )
 
 
+def view_of(contents: ReportContents) -> tuple[str, str]:
+    """Return the tag of an experiment by which MLflow's pages show the runs of a sweep."""
+    spec = contents.sweep.spec
+    test = spec.compare.metric or spec.objective.metric.replace("val/", "test/", 1)
+    return sweep_view(contents.sweep, test, ascending=not contents.is_high)
+
+
 def _measured(contents: ReportContents) -> Iterator[tuple[str, float]]:
     sweep, answer = contents.sweep, contents.answer
     objective = sweep.spec.objective.metric
     best = max if contents.is_high else min
     ended = [each for each in contents.trials if each.state == Trial.SUCCEEDED]
     reached = [each.value for each in ended if each.HasField("value")]
-    if reached:
-        yield f"mean/{objective}", fmean(reached)
     chosen = [each for each in answer.chosen if each.HasField("value")]
     if chosen:
         yield f"best/{objective}", best(each.value for each in chosen)
+    if reached:
+        yield f"mean/{objective}", fmean(reached)
+    if answer.HasField("comparison"):
+        yield from _compared(contents)
     labels = _names([each.compared for each in chosen])
     for trial in chosen:
         if trial.compared:
             yield f"best/{objective} of {labels[trial.compared]}", trial.value
-    if answer.HasField("comparison"):
-        yield from _compared(contents)
     yield from _counts(sweep)
 
 
 def _compared(contents: ReportContents) -> Iterator[tuple[str, float]]:
+    # In the order in which MLflow's page shows them.
     comparison = contents.answer.comparison
     metric = comparison.metric
-    groups = [each for each in comparison.groups if each.HasField("mean")]
+    groups = {" ".join(each.labels): each for each in comparison.groups if each.HasField("mean")}
     if not groups:
         return
     best = max if comparison.goal == MAXIMIZE else min
-    yield f"best/{metric}", best(each.mean for each in groups)
-    labels = _names([" ".join(each.labels) for each in groups])
-    for group in groups:
-        name = labels[" ".join(group.labels)]
-        yield f"mean/{metric} of {name}", group.mean
-        yield f"seeds of {name}", group.count
-        if group.HasField("sd"):
-            yield f"sd/{metric} of {name}", group.sd
+    names = _names(list(groups))
+    yield f"best/{metric}", best(each.mean for each in groups.values())
+    for label, group in groups.items():
+        yield f"mean/{metric} of {names[label]}", group.mean
     for group, found in zip(comparison.groups, comparison.answer.groups, strict=False):
         label = " ".join(group.labels)
-        if found.difference.HasField("mean") and label in labels:
-            yield f"difference/{metric} of {labels[label]}", found.difference.mean
+        if found.difference.HasField("mean") and label in names:
+            yield f"difference/{metric} of {names[label]}", found.difference.mean
+    for label, group in groups.items():
+        if group.HasField("sd"):
+            yield f"sd/{metric} of {names[label]}", group.sd
+    for label, group in groups.items():
+        yield f"seeds of {names[label]}", group.count
 
 
 def _counts(sweep: Sweep) -> Iterator[tuple[str, float]]:

@@ -22,6 +22,7 @@ from talweg.worker.tracking.sweep_delivery.contents import (
     first_job,
     identity,
     summarise,
+    view_of,
 )
 from talweg.worker.tracking.sweep_delivery.reading import SweepReader
 
@@ -146,6 +147,7 @@ class SummaryDelivery:
             ("parameters", lambda: self._runs.log(run.run_id, params=summary.params)),
             ("tags", lambda: self._runs.log(run.run_id, tags=summary.tags)),
             ("report", lambda: self._runs.log_text(run.run_id, render(contents), REPORT)),
+            ("view", lambda: self._runs.share_view(run.experiment_id, *view_of(contents))),
             ("file", lambda: self._runs.log_text(run.run_id, contents.sweep_file, SWEEP_FILE)),
         ):
             try:
