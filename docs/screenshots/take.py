@@ -1,10 +1,11 @@
-"""Take the screenshots of docs/results.md.
+"""Take the screenshots of README.md, docs/results.md and docs/sweeps.md, light and dark.
 
     .venv/bin/python docs/screenshots/take.py [--data FOLDER]
 
-It starts an embedded stack on ports of its own, trains client/examples/diabetes_losses.yaml (some
-minutes), waits until all results are in MLflow, and writes PNG files beside this one. With --data
-the stack's folder is kept, and a second call takes the pictures of its runs without training.
+It starts an embedded stack on ports of its own, trains client/examples/diabetes_losses.yaml and
+client/examples/sweeps/robust_regression.yaml (some minutes), waits until all results are in
+MLflow, and writes PNG files beside this one. With --data the stack's folder is kept, and a second
+call takes the pictures of its runs without training.
 
 Needed besides talweg[all]: Chromium (on Debian: apt-get install chromium fonts-dejavu-core).
 """
@@ -25,13 +26,16 @@ from typing import Any, TypeVar
 from browser import Browser, BrowserError
 from PIL import Image
 
-from talweg.client import Client, Job, compare_url, read_jobs
+from talweg.client import Client, Job, Sweep, compare_url, read_jobs
+from talweg.client._links import sweep_url
+from talweg.client.sweeps.report import read, render
 
 T = TypeVar("T")
 
 HERE = Path(__file__).resolve().parent
-BATCH = HERE.parent.parent / "client/examples/diabetes_losses.yaml"
-EXPERIMENT = "diabetes losses"
+EXAMPLES = HERE.parent.parent / "client/examples"
+BATCH, SWEEP = EXAMPLES / "diabetes_losses.yaml", EXAMPLES / "sweeps/robust_regression.yaml"
+EXPERIMENT, SWEEP_NAME = "diabetes losses", "robust regression"
 MOST_BYTES = 150_000
 START_SECONDS, DELIVERY_SECONDS, END_SECONDS = 180.0, 600.0, 60.0
 # MLflow's pages open a panel for its assistant on the first visit.
@@ -52,11 +56,15 @@ def main() -> None:
             pass
         with tempfile.TemporaryDirectory() as folder, stack(data or Path(folder)) as facts:
             with Client(facts["server"]) as client:
-                jobs = delivered(client)
+                jobs, sweep = delivered(client), delivered_sweep(client)
+                report = Path(folder) / "report.html"
+                report.write_text(render(read(client, sweep)), "utf-8")
                 for dark in (False, True):
                     with Browser(dark=dark) as browser:
                         set_up(browser, dark=dark)
-                        take_all(browser, jobs, suffix="_dark" if dark else "")
+                        suffix = "_dark" if dark else ""
+                        take_all(browser, jobs, suffix=suffix)
+                        take_sweep(browser, sweep, report, suffix=suffix)
     except BrowserError as error:
         sys.exit(f"{sys.argv[0]}: {error}")
 
@@ -96,6 +104,25 @@ def delivered(client: Client) -> list[Job]:
     return jobs
 
 
+def delivered_sweep(client: Client) -> Sweep:
+    """Return the sweep, created unless it is there, once MLflow has its runs and its summary."""
+    there = [each for each in client.sweeps() if each.spec.display_name == SWEEP_NAME]
+    sweep = there[0] if there else client.sweep(SWEEP)
+    sweep.wait()
+    for job in sweep.jobs():
+        wait_for(
+            lambda job=job: job.refresh().message.tracking.complete,  # type: ignore[misc]
+            DELIVERY_SECONDS,
+            f"the results of {job.name} are in MLflow",
+        )
+    wait_for(
+        lambda: sweep.refresh().message.tracking.complete,
+        DELIVERY_SECONDS,
+        f"the summary of {sweep.name} is in MLflow",
+    )
+    return sweep
+
+
 def wait_for(ask: Callable[[], T], seconds: float, what: str) -> T:
     """Return the first answer that is true."""
     until = time.monotonic() + seconds
@@ -125,21 +152,41 @@ def take_all(browser: Browser, jobs: list[Job], *, suffix: str) -> None:
     job = next(job for job in jobs if job.spec.loss.HasField("mae"))
     page = job.tracking_url or ""
 
-    def take(name: str, height: int) -> None:
-        browser.resize(height)
-        browser.settle()
-        save(browser.picture(), HERE / f"{name}{suffix}.png")
-
     browser.open(comparison)
     browser.wait_for(has_text("Group: mae"))
     browser.wait_for("document.querySelectorAll('.js-plotly-plot').length >= 3")
-    take("charts", 860)
+    take(browser, f"charts{suffix}", 860)
     browser.open(comparison.replace("compareRunsMode=CHART", "compareRunsMode=TABLE"))
     browser.wait_for(has_text("Group: mae"))
-    take("runs", 860)
+    take(browser, f"runs{suffix}", 860)
     browser.open(page)
     browser.wait_for(has_text("Metrics (", "test/mae"))
-    take("run", 900)
+    take(browser, f"run{suffix}", 900)
+
+
+def take_sweep(browser: Browser, sweep: Sweep, report: Path, *, suffix: str) -> None:
+    """Take the pictures of a sweep in one set of colours."""
+    charts = sweep_url(sweep) or ""
+    browser.open(charts)
+    browser.wait_for(has_text("Parallel Coordinates"))
+    browser.wait_for("document.querySelectorAll('.js-plotly-plot').length >= 2")
+    take(browser, f"sweep_charts{suffix}", 900)
+    browser.open(charts.replace("compareRunsMode=CHART", "compareRunsMode=TABLE"))
+    browser.wait_for(has_text("Parameters", "training.seed"))
+    take(browser, f"sweep_runs{suffix}", 860)
+    browser.open(sweep.tracking_url or "")
+    browser.wait_for(has_text("Metrics (", "best/test/mae"))
+    take(browser, f"sweep_summary{suffix}", 900)
+    browser.open(report.as_uri())
+    browser.wait_for(has_text("Compared values"))
+    take(browser, f"sweep_report{suffix}", 900)
+
+
+def take(browser: Browser, name: str, height: int) -> None:
+    """Take one picture of what the browser shows."""
+    browser.resize(height)
+    browser.settle()
+    save(browser.picture(), HERE / f"{name}.png")
 
 
 def has_text(*texts: str) -> str:

@@ -17,6 +17,7 @@ from tests.client.sweeps.training import Training, Value, by_setting, sweep
 from tests.client.test_cli_process import TALWEG, environment
 from tests.client.test_completion import Suggest, suggest  # noqa: F401 - a fixture
 from tests.client.test_screens import Screen, screen  # noqa: F401 - a fixture
+from tests.client.worker import Worker
 
 from talweg.client import Client
 from talweg.spec import from_dict
@@ -24,6 +25,7 @@ from talweg.v1 import jobs_pb2
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import SweepSpec
 
+PAGES = "http://127.0.0.1:5000"
 Train = Callable[[Value], Training]
 Write = Callable[..., Path]
 
@@ -320,3 +322,22 @@ def test_ids_are_completed(
 @pytest.mark.parametrize("command", ["watch", "pause", "resume", "cancel", "show", "open"])
 def test_help_names_sweeps(talweg: Talweg, command: str) -> None:
     assert "SWEEP" in talweg(command, "--help").out
+
+
+def test_the_summary_in_mlflow_is_told_and_opened(
+    talweg: Talweg, client: Client, train: Train, worker: Worker
+) -> None:
+    train(by_setting)
+    created = client.sweep(sweep()).wait(120)
+    assert created.tracking_url is None
+    assert "MLflow" not in talweg("answer", created.id).out
+    worker.summarise(created.name, run_id="r1", url=f"{PAGES}/#/experiments/7/runs/r1")
+    assert created.tracking_url == f"{PAGES}/#/experiments/7/runs/r1"
+    for command in (("answer", created.id), ("show", created.id), ("sweeps", "--json")):
+        assert f"{PAGES}/#/experiments/7/runs/r1" in talweg(*command).out
+    answered = json.loads(talweg("answer", created.id, "--json").out)
+    assert answered["tracking_url"] == created.tracking_url
+    assert f'href="{PAGES}/#/experiments/7/runs/r1"' in created._repr_html_()
+    opened = talweg("open", created.id, "--print").out
+    assert opened.startswith(f"{PAGES}/#/experiments/7/runs?viewStateShareKey=talweg-sweep-")
+    assert created.id in opened
