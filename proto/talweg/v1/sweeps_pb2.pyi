@@ -991,6 +991,7 @@ class Sweep(_message.Message):
     NUM_REUSED_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     TRACKING_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """sweeps/{id}."""
     state: Global___Sweep.State.ValueType
@@ -1008,6 +1009,8 @@ class Sweep(_message.Message):
     """Cursor of its latest event."""
     num_reused: _builtins.int
     """Number of jobs that were taken over from earlier sweeps."""
+    project: _builtins.str
+    """The project that it belongs to."""
     @_builtins.property
     def spec(self) -> Global___SweepSpec:
         """As submitted, with all defaults of the sweep filled in, and the version of the data pinned."""
@@ -1059,10 +1062,11 @@ class Sweep(_message.Message):
         num_reused: _builtins.int = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
         tracking: _jobs_pb2.TrackingRun | None = ...,
+        project: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "spec", b"spec", "tracking", b"tracking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "in_final_phase", b"in_final_phase", "jobs", b"jobs", "last_cursor", b"last_cursor", "message", b"message", "name", b"name", "num_jobs", b"num_jobs", "num_reused", b"num_reused", "num_trials", b"num_trials", "spec", b"spec", "state", b"state", "tracking", b"tracking", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "in_final_phase", b"in_final_phase", "jobs", b"jobs", "last_cursor", b"last_cursor", "message", b"message", "name", b"name", "num_jobs", b"num_jobs", "num_reused", b"num_reused", "num_trials", b"num_trials", "project", b"project", "spec", b"spec", "state", b"state", "tracking", b"tracking", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

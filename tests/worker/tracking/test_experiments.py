@@ -1,20 +1,19 @@
-"""Which experiment in MLflow a job's run is in."""
+"""Which experiment in MLflow a run is in."""
 
 import pytest
 
-from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.tracking.job_delivery.home import experiment_of
+from talweg.worker.tracking.runs import experiment_name
 
 
 @pytest.mark.parametrize(
-    ("begin", "experiment"),
+    ("project", "name"),
     [
-        ({"project": "default"}, "losses"),
-        ({"project": ""}, "losses"),
+        ("default", "losses"),
+        ("", "losses"),
         # A spool of a version without projects.
-        ({}, "losses"),
-        ({"project": "vision"}, "vision/losses"),
+        (None, "losses"),
+        ("vision", "vision/losses"),
     ],
 )
-def test_experiments_of_two_projects_are_never_one(begin: dict[str, str], experiment: str) -> None:
-    assert experiment_of(begin, JobSpec(experiment="losses")) == experiment
+def test_experiments_of_two_projects_are_never_one(project: str | None, name: str) -> None:
+    assert experiment_name("losses", project) == name

@@ -31,6 +31,7 @@ from mlflow.environment_variables import (
 )
 from mlflow.exceptions import MlflowException
 
+from talweg.spec.projects import DEFAULT_PROJECT
 from talweg.spec.tracking import run_page
 from talweg.worker.tracking.backends.backend import Backend, HttpBackend
 from talweg.worker.tracking.errors import RefusedError, RunGoneError
@@ -47,6 +48,7 @@ MAX_TAG_LENGTH = 5000
 # By which MLflow's pages open on training runs, not on traces of language models.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 JOB_TAG, SWEEP_TAG, KIND_TAG = "talweg.job", "talweg.sweep", "talweg.kind"
+PROJECT_TAG = "talweg.project"
 
 
 def longest_call_seconds() -> float:
@@ -378,6 +380,17 @@ class Runs:
             end_ms: When the job ended.
         """
         self._ask(lambda client: client.set_terminated(run_id, status, end_ms))
+
+
+def experiment_name(experiment: str, project: str | None) -> str:
+    """Return the name of an experiment in MLflow: those of two projects are never one.
+
+    Args:
+        experiment: As the spec names it.
+        project: Whose it is; empty or None where an earlier version has not said.
+    """
+    project = project or DEFAULT_PROJECT
+    return experiment if project == DEFAULT_PROJECT else f"{project}/{experiment}"
 
 
 def _find_or_make_experiment(client: MlflowClient, name: str) -> str:

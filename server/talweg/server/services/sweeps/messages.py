@@ -37,6 +37,7 @@ def sweep_message(view: SweepView) -> Sweep:
     row = view.row
     message = Sweep(
         name=row.name if row.id else "",
+        project=row.project,
         state=row.state,  # type: ignore[arg-type]
         message=row.message,
         num_trials=row.num_trials,

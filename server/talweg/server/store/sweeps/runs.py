@@ -14,6 +14,7 @@ from talweg.server.store.record.clock import current_time
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import SweepRow
 from talweg.server.store.record.schema import goes_on, sweep_runs, sweeps
+from talweg.server.store.record.scope import in_project
 from talweg.v1.jobs_pb2 import TrackingRun
 
 SUMMARY = 0
@@ -54,7 +55,12 @@ def queue(tx: Transaction, row: SweepRow, trial: int = SUMMARY) -> None:
 
 def any_due(connection: Connection, holder: str) -> bool:
     """Return whether there is something to claim for a holder."""
-    return connection.execute(_due(holder, current_time()).limit(1)).first() is not None
+    return (
+        connection.execute(
+            in_project(connection, _due(holder, current_time()), sweeps).limit(1)
+        ).first()
+        is not None
+    )
 
 
 def claim(tx: Transaction, holder: str, *, limit: int, held_for: int) -> list[DueRun]:
@@ -66,7 +72,8 @@ def claim(tx: Transaction, holder: str, *, limit: int, held_for: int) -> list[Du
         limit: At most so many in all.
         held_for: How long nobody else may take them, in microseconds.
     """
-    statement = _due(holder, tx.now).order_by(sweep_runs.c.sweep, sweep_runs.c.trial).limit(limit)
+    statement = in_project(tx.connection, _due(holder, tx.now), sweeps)
+    statement = statement.order_by(sweep_runs.c.sweep, sweep_runs.c.trial).limit(limit)
     rows = tx.connection.execute(statement.with_for_update(of=sweep_runs, skip_locked=True)).all()
     claimed = []
     for row in rows:

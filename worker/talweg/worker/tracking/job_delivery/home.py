@@ -17,13 +17,20 @@ from talweg.worker.tracking.errors import RefusedError, RunGoneError
 from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.outputs.views import LOSS_LABEL_TAG
 from talweg.worker.tracking.record import Record
-from talweg.worker.tracking.runs import JOB_TAG, KIND_TAG, SWEEP_TAG, RunId, Runs
+from talweg.worker.tracking.runs import (
+    JOB_TAG,
+    KIND_TAG,
+    PROJECT_TAG,
+    SWEEP_TAG,
+    RunId,
+    Runs,
+    experiment_name,
+)
 from talweg.worker.tracking.spool import now_ms
 
 # How long MLflow may work on a request whose caller has left, once it answers others again. It
 # waits up to 20 s for a SQLite database that somebody has locked.
 _AT_WORK_MS = 30_000
-PROJECT_TAG = "talweg.project"
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +62,7 @@ def ensure_run(
     """
     if state.run_id:
         return
-    experiment_id = runs.experiment(experiment_of(begin, spec))
+    experiment_id = runs.experiment(experiment_name(spec.experiment, begin.get("project")))
     run: RunId | None = None
     made = False
     # Nobody can have made a run for a first attempt that nobody has begun to deliver.
@@ -181,11 +188,4 @@ def _create(
     except (RefusedError, RunGoneError):
         # Somebody has deleted the experiment since it was looked up.
         runs.forget_experiments()
-        return create(runs.experiment(experiment_of(begin, spec)))
-
-
-def experiment_of(begin: Mapping[str, Any], spec: JobSpec) -> str:
-    """Return the name of a job's experiment: those of two projects are never one."""
-    # A spool of an earlier version names none.
-    project = begin.get("project") or DEFAULT_PROJECT
-    return spec.experiment if project == DEFAULT_PROJECT else f"{project}/{spec.experiment}"
+        return create(runs.experiment(experiment_name(spec.experiment, begin.get("project"))))

@@ -16,7 +16,7 @@ from talweg.v1.sweeps_pb2 import Sweep
 from talweg.v1.workers_pb2 import SetSweepRunRequest, SweepRun
 from talweg.worker.tracking.errors import NothingDoneError, RefusedError, RunGoneError
 from talweg.worker.tracking.record import Record
-from talweg.worker.tracking.runs import RunId, Runs
+from talweg.worker.tracking.runs import RunId, Runs, experiment_name
 from talweg.worker.tracking.sweep_delivery.contents import (
     STATUS,
     first_job,
@@ -98,7 +98,9 @@ class SummaryDelivery:
                     self._set(known, expected=known.run_id, due=due, complete=True, deleted=True)
                     return None
                 log.warning("%s: MLflow has lost its summary run; writing all again", self._name)
-        experiment_id = self._runs.experiment(first_job(sweep.spec).experiment)
+        experiment_id = self._runs.experiment(
+            experiment_name(first_job(sweep.spec).experiment, sweep.project)
+        )
         run = self._find(sweep, experiment_id) if self._is_unsure or known.run_id else None
         made = run is None
         if run is None:
