@@ -63,6 +63,7 @@ bench: $(VENV)/installed-dev
 study: $(VENV)/installed-dev
 	@$(PYTHON) -W ignore -m tests.studies.own_data
 	@$(PYTHON) -m tests.studies.answers 1000
+	@$(PYTHON) -m tests.studies.sessions 200
 
 clean:
 	rm -rf $(VENV) .talweg .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from talweg.statistics.looks import LookAnswer, LookQuestion, take_look
 from talweg.statistics.question import Question
+from talweg.statistics.sessions import SessionDecisions, SessionQuestion, decide
 from talweg.statistics.verdicts import Answer, answer
 
 
@@ -21,9 +22,12 @@ def main() -> None:
         sys.stdout.flush()
 
 
-def _answer(line: bytes) -> Answer | LookAnswer:
-    if "comparisons" in json.loads(line):
+def _answer(line: bytes) -> Answer | LookAnswer | SessionDecisions:
+    asked = json.loads(line)
+    if "comparisons" in asked:
         return take_look(LookQuestion.from_json(line))
+    if "proposals" in asked:
+        return decide(SessionQuestion.from_json(line))
     return answer(Question.from_json(line))
 
 

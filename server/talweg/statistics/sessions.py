@@ -1,0 +1,245 @@
+"""Decisions of a session: proposals that come one by one, and share one error budget.
+
+Each proposal has a share of the budget by its place in the session alone, so nothing depends on
+who asks when. A proposal that was found to differ passes the level at which it was held on to the
+one after it (online fallback), which keeps the family-wise error under any dependence: where all
+true nulls are kept in mind, no mass of the budget is ever used by two of them.
+
+Reference: Tian and Ramdas 2021, Online control of the familywise error rate,
+https://doi.org/10.1177/0962280220983381
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from talweg.statistics.resampled_t import corrected_t_test
+from talweg.statistics.sign_flip import least_differences, sign_flip_test
+
+MOST_PAIRS = 40
+"""Pairs of the last look at a proposal that may get ever more; up to it p values are exact."""
+# The first so many proposals share half of the budget.
+_HALF = 10
+# The first look takes most of a level; each further one a fifth of what is left.
+_FIRST_LOOK = 0.8
+_GROWTH = 1.5
+_ROUNDING = 1e-10
+
+
+class Decision(StrEnum):
+    """What was decided about a proposal; names of the API."""
+
+    KEEP = "KEEP"
+    DISCARD = "DISCARD"
+    NOT_DISTINGUISHABLE = "NOT_DISTINGUISHABLE"
+
+
+@dataclass(frozen=True)
+class Look:
+    """A test of a proposal by so many pairs."""
+
+    pairs: int
+    """The number of pairs."""
+    p: float
+    """Of the difference, two-sided."""
+    mean: float
+    """Of the differences."""
+    is_better: bool
+    """The proposal is the better one, as far as it goes."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What is known of one proposal."""
+
+    differences: Sequence[float | None] = ()
+    """Proposal minus baseline, by pair, in an order that was fixed before the values were known;
+    None where the proposal has no value though it has ended: it counts as the worst."""
+    looks: Sequence[Look] = ()
+    """That have been taken."""
+    is_planned: bool = False
+    """The number of pairs was fixed before: one look is taken, once `is_complete`."""
+    is_complete: bool = False
+    """All planned pairs are there."""
+    higher_is_better: bool = False
+    """Whether a positive difference is better."""
+    overlap: float = 0.0
+    """Test samples per training sample, where pairs are splits of the same data; else 0."""
+
+
+@dataclass(frozen=True)
+class SessionQuestion:
+    """A session."""
+
+    error: float
+    """The budget."""
+    proposals: Sequence[Proposal]
+    """In the order in which they were registered."""
+
+    @classmethod
+    def from_json(cls, line: bytes) -> "SessionQuestion":
+        """Read a question as the server writes it."""
+        content = json.loads(line)
+        proposals = [
+            Proposal(**{**each, "looks": [Look(**look) for look in each["looks"]]})
+            for each in content["proposals"]
+        ]
+        return cls(content["error"], proposals)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What was decided about one proposal."""
+
+    decision: Decision
+    """In a word."""
+    share: float
+    """Its share of the budget."""
+    level: float
+    """At which it is held: its share, and what was passed on to it."""
+    looks: Sequence[Look]
+    """All looks, those that were taken now included."""
+    levels: Sequence[float]
+    """Of each look."""
+    next_pairs: int
+    """At which the next look is taken; 0 where none follows."""
+    by: int
+    """The look that decided; 0 where none did, else from 1."""
+
+
+@dataclass(frozen=True)
+class SessionDecisions:
+    """All proposals, and what is left of the budget."""
+
+    proposals: Sequence[Decided] = field(default_factory=list)
+    """In the order of the question."""
+    spent: float = 0.0
+    """Held by proposals that were not found to differ, or passed on to such."""
+    left: float = 0.0
+    """For proposals to come."""
+    next_level: float = 0.0
+    """At which the next one will be held."""
+    next_least_pairs: int = 0
+    """From which it can be decided."""
+
+
+def share(place: int) -> float:
+    """Return the share of the budget of the proposal at a place, from 1.
+
+    c / ((k + c - 1)(k + c)) with c = 10: all shares add up to 1, the first ten to a half, and the
+    first hundred to ten elevenths.
+    """
+    return _HALF / ((place + _HALF - 1) * (place + _HALF))
+
+
+def decide(question: SessionQuestion) -> SessionDecisions:
+    """Take the looks that are due, and decide all proposals from all looks."""
+    decided: list[Decided] = []
+    passed_on = 0.0
+    for place, proposal in enumerate(question.proposals, start=1):
+        own = question.error * share(place)
+        found = _decided(proposal, own, own + passed_on)
+        passed_on = 0.0 if found.decision is Decision.NOT_DISTINGUISHABLE else found.level
+        decided.append(found)
+    place = len(decided) + 1
+    left = question.error * _HALF / (place + _HALF - 1) + passed_on
+    next_level = question.error * share(place) + passed_on
+    return SessionDecisions(
+        proposals=decided,
+        spent=question.error - left,
+        left=left,
+        next_level=next_level,
+        next_least_pairs=least_differences(next_level * _FIRST_LOOK),
+    )
+
+
+def fraction(look: int) -> float:
+    """Return the part of a level that a look takes, from 1: all of them add up to 1."""
+    return float(_FIRST_LOOK * (1 - _FIRST_LOOK) ** (look - 1))
+
+
+def _decided(proposal: Proposal, own: float, level: float) -> Decided:
+    looks = [*proposal.looks]
+    following = _following(proposal, looks, own)
+    while following and following <= len(proposal.differences):
+        looks.append(_look(proposal, following))
+        following = _following(proposal, looks, own)
+    levels = [level * fraction(number) for number in range(1, len(looks) + 1)]
+    by = next(
+        (
+            number
+            for number, (each, of_look) in enumerate(zip(looks, levels, strict=True), start=1)
+            if each.p <= of_look
+        ),
+        0,
+    )
+    decision = Decision.NOT_DISTINGUISHABLE
+    if by:
+        decision = Decision.KEEP if looks[by - 1].is_better else Decision.DISCARD
+    return Decided(decision, own, level, looks, levels, 0 if by else following, by)
+
+
+def _following(proposal: Proposal, looks: Sequence[Look], own: float) -> int:
+    """Return at how many pairs the next look is taken; 0 where none is.
+
+    By the proposal's own share, never by what others pass on: that would depend on their values.
+    """
+    last = looks[-1].pairs if looks else 0
+    if proposal.is_planned:
+        num = len(proposal.differences)
+        return num if proposal.is_complete and num > last else 0
+    if not looks:
+        least = 2 if proposal.overlap else least_differences(own * _FIRST_LOOK)
+        return min(least, MOST_PAIRS)
+    return min(math.ceil(_GROWTH * last), MOST_PAIRS) if last < MOST_PAIRS else 0
+
+
+def _look(proposal: Proposal, num: int) -> Look:
+    values = _with_worst(proposal.differences[:num], proposal.higher_is_better)
+    if proposal.overlap:
+        p = corrected_t_test(values, proposal.overlap) if num > 1 else 1.0
+    else:
+        p = _sign_flip_p(values)
+    mean = float(np.mean(values))
+    return Look(num, p, mean, (mean > 0) == proposal.higher_is_better and mean != 0)
+
+
+def _with_worst(differences: Sequence[float | None], higher_is_better: bool) -> list[float]:
+    """Replace what has no value by the worst that could be, as far as the others tell."""
+    largest = max((abs(each) for each in differences if each is not None), default=1.0) or 1.0
+    worst = -largest if higher_is_better else largest
+    return [worst if each is None else each for each in differences]
+
+
+def _sign_flip_p(values: Sequence[float]) -> float:
+    """Return the p value of sign flips, exact up to `MOST_PAIRS` pairs.
+
+    Every sum is one of the first half of the signs and one of the second: those of each are
+    listed, and the pairs that reach what was found are counted by a binary search.
+
+    Reference: Horowitz and Sahni 1974, https://doi.org/10.1145/321812.321823
+    """
+    if len(values) > MOST_PAIRS:
+        return sign_flip_test(values)
+    array = np.asarray(values, dtype=float)
+    sizes = np.abs(array)
+    least = abs(float(array.sum())) - _ROUNDING * float(sizes.sum())
+    if least <= 0:
+        return 1.0
+    half = len(sizes) // 2
+    first, second = _sums(sizes[:half]), np.sort(_sums(sizes[half:]))
+    reaching = len(second) - np.searchsorted(second, least - first, side="left")
+    return float(2 * int(reaching.sum()) / 2 ** len(sizes))
+
+
+def _sums(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sums of all choices of signs."""
+    sums = np.zeros(1)
+    for size in sizes:
+        sums = np.concatenate([sums + size, sums - size])
+    return sums

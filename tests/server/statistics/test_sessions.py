@@ -1,0 +1,115 @@
+"""Decisions of a session: one budget over proposals that come one by one."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from talweg.statistics.sessions import (
+    MOST_PAIRS,
+    Decision,
+    Look,
+    Proposal,
+    SessionQuestion,
+    _sign_flip_p,
+    decide,
+    fraction,
+    share,
+)
+from talweg.statistics.sign_flip import sign_flip_test
+
+BETTER = tuple(-1.0 - index / 100 for index in range(12))
+WORSE = tuple(1.0 + index / 100 for index in range(12))
+EQUAL = tuple((-1.0) ** index * (1 + index / 100) for index in range(12))
+
+
+def decisions(*differences: Sequence[float | None]) -> list[Decision]:
+    found = decide(SessionQuestion(0.05, [Proposal(each) for each in differences]))
+    return [each.decision for each in found.proposals]
+
+
+def test_all_shares_and_all_looks_add_up_to_the_budget() -> None:
+    assert sum(map(share, range(1, 11))) == pytest.approx(0.5)
+    assert sum(map(share, range(1, 200_000))) == pytest.approx(1.0, abs=1e-4)
+    assert sum(map(fraction, range(1, 30))) == pytest.approx(1.0)
+
+
+def test_the_p_value_is_that_of_all_choices_of_signs() -> None:
+    values = list(np.random.default_rng(0).normal(0.4, 1, 11))
+    sums = [
+        abs(sum(sign * value for sign, value in zip(signs, values, strict=True)))
+        for signs in itertools.product((-1, 1), repeat=11)
+    ]
+    by_hand = np.mean([each >= abs(sum(values)) - 1e-12 for each in sums])
+    assert _sign_flip_p(values) == pytest.approx(by_hand) == pytest.approx(sign_flip_test(values))
+    # The smallest that so many pairs can have, below what random choices could tell.
+    assert _sign_flip_p([1.0] * MOST_PAIRS) == 2.0 ** (1 - MOST_PAIRS)
+
+
+def test_what_was_found_passes_its_level_on_and_what_was_not_holds_its_share() -> None:
+    found = decide(SessionQuestion(0.05, [Proposal(BETTER), Proposal(EQUAL), Proposal(WORSE)]))
+    first, second, third = found.proposals
+    assert decisions(BETTER, EQUAL, WORSE) == ["KEEP", "NOT_DISTINGUISHABLE", "DISCARD"]
+    assert second.level == pytest.approx(second.share + first.level)
+    assert third.level == third.share
+    assert found.next_level == pytest.approx(0.05 * share(4) + third.level)
+    # The second proposal has used up its own share and that of the first.
+    assert found.spent == pytest.approx(first.share + second.share)
+    assert found.spent + found.left == pytest.approx(0.05)
+
+
+def test_looks_are_taken_at_fixed_numbers_of_pairs_whenever_one_asks() -> None:
+    differences = (*EQUAL[:9], *(-5.0 - index / 7 for index in range(12)))
+    late = decide(SessionQuestion(0.05, [Proposal(differences)])).proposals[0]
+    assert [look.pairs for look in late.looks] == [10, 15]
+    looks: Sequence[Look] = ()
+    for num in range(len(differences) + 1):
+        asked = Proposal(differences[:num], looks)
+        early = decide(SessionQuestion(0.05, [asked])).proposals[0]
+        # What was looked at is not looked at again, nor with other pairs.
+        assert [*early.looks][: len(looks)] == [*looks]
+        looks = early.looks
+    assert early == late
+
+
+def test_a_later_find_raises_what_follows_and_never_takes_back() -> None:
+    weak = (*(-1.0 - index / 100 for index in range(10)), 1.0, 1.5)
+    alone = decide(
+        SessionQuestion(0.05, [Proposal(), Proposal(weak, is_planned=True, is_complete=True)])
+    )
+    raised = decide(
+        SessionQuestion(
+            0.05, [Proposal(BETTER), Proposal(weak, is_planned=True, is_complete=True)]
+        )
+    )
+    assert alone.proposals[1].looks == raised.proposals[1].looks
+    assert alone.proposals[1].level < raised.proposals[1].level
+
+
+def test_what_has_no_value_counts_as_the_worst() -> None:
+    assert decisions(BETTER) == ["KEEP"]
+    assert decisions([*BETTER[:6], *[None] * 6]) == ["NOT_DISTINGUISHABLE"]
+    assert decisions([None] * 12) == ["DISCARD"]
+
+
+def test_a_planned_number_of_pairs_has_one_look_and_more_pairs_another() -> None:
+    def asked(differences: Sequence[float], looks: Sequence[Look], is_complete: bool) -> list[int]:
+        proposal = Proposal(differences, looks, is_planned=True, is_complete=is_complete)
+        (found,) = decide(SessionQuestion(0.05, [proposal])).proposals
+        return [look.pairs for look in found.looks]
+
+    assert asked(EQUAL, (), False) == []
+    looks = (
+        decide(SessionQuestion(0.05, [Proposal(EQUAL, is_planned=True, is_complete=True)]))
+        .proposals[0]
+        .looks
+    )
+    assert asked(EQUAL, looks, True) == [12]
+    assert asked((*EQUAL, 1.0), looks, True) == [12, 13]
+
+
+def test_an_endless_session_of_nothing_spends_no_more_than_the_budget() -> None:
+    found = decide(SessionQuestion(0.05, [Proposal(EQUAL)] * 1_000))
+    assert found.spent < 0.05
+    assert found.next_level > 0
