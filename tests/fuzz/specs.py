@@ -37,11 +37,11 @@ FEATURE_LAYERS = ("relu1", "relu2")
 _MAX_PAIRS = 20
 _MAX_DRAWS = 15
 _MAX_MENDS = 12
-# Other jobs' records and models are needed for the first three; a process of its own for the
-# fourth; the names of a model's parameters for the last two.
+# Other jobs' records and models are needed for the first five; a process of its own for the
+# sixth; the names of a model's parameters for the last two.
 _LEFT_OUT = {
-    "continued_from", "replay", "weights", "processes", "time_limit_seconds", "freeze",
-    "learning_rates",
+    "continued_from", "replay", "weights", "session", "test_of", "processes",
+    "time_limit_seconds", "freeze", "learning_rates",
 }  # fmt: skip
 _DIMS_OF_IMAGE = 3
 # Without them a loss takes a network that is not there, a multitask job has no losses, and sizes

@@ -26,7 +26,9 @@ PUBLIC = [
     "job_name", "judges_loss", "kind", "label", "leaves", "loss_facts", "losses", "metrics_of",
     "models", "num_outputs", "optimizers", "output_activation", "output_of", "outputs_of_head",
     "override", "parse", "pools_batch", "primary_metric", "read", "read_shorthand", "recommend",
-    "reference_names", "replay_lines", "seed_of", "spec_of_head", "split_sizes", "sweep_id",
+    "reference_names", "replay_lines", "seed_of", "session_id",
+    "session_name",
+    "spec_of_head", "split_sizes", "sweep_id",
     "sweep_name", "taken_names", "task_kind", "tasks", "to_dict", "to_yaml", "trivial_name",
     "undefined_when", "weight_fields", "weights_lines",
 ]  # fmt: skip

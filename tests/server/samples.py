@@ -20,6 +20,8 @@ from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
 from talweg.server.services.search.asking import AskingService
 from talweg.server.services.search.process import SearchProcess
+from talweg.server.services.sessions.closing import ClosingService
+from talweg.server.services.sessions.deciding import SessionService
 from talweg.server.services.submission.preparing import Submission
 from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.sweeps.answering import SweepAnswerService
@@ -114,7 +116,11 @@ class Rules:
         self.creation = CreationService(database, self.submission, self.runner.wake)
         self.sweeps = SweepService(database)
         self.control = SweepControlService(database, self.runner.wake)
-        self.sweep_answers = SweepAnswerService(database, self.comparison, self.answers)
+        self.sessions = SessionService(database, self.statistics)
+        self.closing = ClosingService(database, self.sessions)
+        self.sweep_answers = SweepAnswerService(
+            database, self.comparison, self.answers, self.sessions
+        )
 
     async def submit(self, given: JobSpec | None = None, request_id: str = "") -> JobRow:
         answer = await self.submission.submit(Submission(given or spec(), request_id))

@@ -45,6 +45,8 @@ from talweg.spec.resources import (
     is_web_address,
     job_id,
     job_name,
+    session_id,
+    session_name,
     sweep_id,
     sweep_name,
 )
@@ -148,6 +150,8 @@ __all__ = [
     "seed_of",
     "spec_of_head",
     "split_sizes",
+    "session_id",
+    "session_name",
     "sweep_id",
     "sweep_name",
     "taken_names",

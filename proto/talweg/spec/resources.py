@@ -15,6 +15,7 @@ _ID = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 _JOB_ID = re.compile(_ID)
 _JOB = re.compile(rf"jobs/({_ID})")
 _SWEEP = re.compile(rf"sweeps/({_ID})")
+_SESSION = re.compile(rf"sessions/({_ID})")
 _CHECKPOINT = re.compile(
     rf"(?P<job>jobs/{_ID})/checkpoints/(?P<step>[0-9]{{12,19}})-(?P<attempt>[0-9]{{1,10}})"
     r"(?P<best>-best)?"
@@ -82,6 +83,32 @@ def sweep_id(name: str) -> str:
     match = _SWEEP.fullmatch(name)
     if match is None:
         raise ValueError(f"a sweep's name must be sweeps/ID, but got {shown(name)}")
+    return match[1]
+
+
+def session_name(session_id: str) -> str:
+    """Give the name of the session with an id: ``sessions/abc`` for ``abc``.
+
+    Raises:
+        ValueError: Where the id is not letters, digits, dashes and underscores, 100 at the most.
+    """
+    if not is_job_id(session_id):
+        raise ValueError(
+            "a session's id must be letters, digits, '-' and '_', 1 to 100, "
+            f"but got {shown(session_id)}"
+        )
+    return f"sessions/{session_id}"
+
+
+def session_id(name: str) -> str:
+    """Give the id in a session's name: ``abc`` for ``sessions/abc``.
+
+    Raises:
+        ValueError: Where the name has another form.
+    """
+    match = _SESSION.fullmatch(name)
+    if match is None:
+        raise ValueError(f"a session's name must be sessions/ID, but got {shown(name)}")
     return match[1]
 
 

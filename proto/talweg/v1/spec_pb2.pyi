@@ -102,6 +102,8 @@ class JobSpec(_message.Message):
     FREEZE_FIELD_NUMBER: _builtins.int
     LEARNING_RATES_FIELD_NUMBER: _builtins.int
     EVALUATION_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    TEST_OF_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Display name; "LOSS on DATASET, seed SEED" where absent, with the fold of a
     cross-validation.
@@ -110,6 +112,10 @@ class JobSpec(_message.Message):
     """Experiment: groups jobs in lists and in MLflow."""
     priority: _builtins.int
     """Priority; jobs with a higher value run first."""
+    session: _builtins.str
+    """Session that the job belongs to: all comparisons in it share one error budget, and the test data
+    are left alone until it is closed. The first use of a name begins the session.
+    """
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Tags of your own, for finding jobs."""
@@ -192,6 +198,12 @@ class JobSpec(_message.Message):
     def evaluation(self) -> _evaluation_pb2.Evaluation:
         """Metrics of your own choice; those of the task alone where absent."""
 
+    @_builtins.property
+    def test_of(self) -> Global___TestRun:
+        """Evaluation of another job's kept weights on the test data, instead of training. Set by the service
+        when a session is closed.
+        """
+
     def __init__(
         self,
         *,
@@ -217,10 +229,12 @@ class JobSpec(_message.Message):
         freeze: _abc.Iterable[_builtins.str] | None = ...,
         learning_rates: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         evaluation: _evaluation_pb2.Evaluation | None = ...,
+        session: _builtins.str | None = ...,
+        test_of: Global___TestRun | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "evaluation", b"evaluation", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "replay", b"replay", "resources", b"resources", "schedule", b"schedule", "split", b"split", "task", b"task", "training", b"training", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "_session", b"_session", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "evaluation", b"evaluation", "experiment", b"experiment", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "replay", b"replay", "resources", b"resources", "schedule", b"schedule", "session", b"session", "split", b"split", "task", b"task", "test_of", b"test_of", "training", b"training", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "evaluation", b"evaluation", "experiment", b"experiment", "freeze", b"freeze", "learning_rates", b"learning_rates", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "replay", b"replay", "resources", b"resources", "schedule", b"schedule", "split", b"split", "tags", b"tags", "task", b"task", "training", b"training", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_experiment", b"_experiment", "_priority", b"_priority", "_session", b"_session", "continued_from", b"continued_from", "dataset", b"dataset", "diagnostics", b"diagnostics", "display_name", b"display_name", "evaluation", b"evaluation", "experiment", b"experiment", "freeze", b"freeze", "learning_rates", b"learning_rates", "loss", b"loss", "model", b"model", "optimizer", b"optimizer", "outputs", b"outputs", "preprocessing", b"preprocessing", "priority", b"priority", "replay", b"replay", "resources", b"resources", "schedule", b"schedule", "session", b"session", "split", b"split", "tags", b"tags", "task", b"task", "test_of", b"test_of", "training", b"training", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015
@@ -228,14 +242,42 @@ class JobSpec(_message.Message):
     _WhichOneofArgType__experiment: _TypeAlias = _typing.Literal["_experiment", b"_experiment"]  # noqa: Y015
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    _WhichOneofReturnType__session: _TypeAlias = _typing.Literal["session"]  # noqa: Y015
+    _WhichOneofArgType__session: _TypeAlias = _typing.Literal["_session", b"_session"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__display_name) -> _WhichOneofReturnType__display_name | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__experiment) -> _WhichOneofReturnType__experiment | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__session) -> _WhichOneofReturnType__session | None: ...
 
 Global___JobSpec: _TypeAlias = JobSpec  # noqa: Y015
+
+@_typing.final
+class TestRun(_message.Message):
+    """Evaluation of the kept weights of another job on its test data."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    """jobs/ID: the job of a closed session."""
+    def __init__(
+        self,
+        *,
+        job: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_job", b"_job", "job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_job", b"_job", "job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__job: _TypeAlias = _typing.Literal["job"]  # noqa: Y015
+    _WhichOneofArgType__job: _TypeAlias = _typing.Literal["_job", b"_job"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__job) -> _WhichOneofReturnType__job | None: ...
+
+Global___TestRun: _TypeAlias = TestRun  # noqa: Y015
 
 @_typing.final
 class Continuation(_message.Message):

@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from talweg.v1 import answers_pb2 as _answers_pb2
 from talweg.v1 import jobs_pb2 as _jobs_pb2
+from talweg.v1 import sessions_pb2 as _sessions_pb2
 from talweg.v1 import spec_pb2 as _spec_pb2
 import builtins as _builtins
 import sys
@@ -60,6 +61,7 @@ class SweepSpec(_message.Message):
     MAX_TIME_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     FAILURE_BUDGET_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Display name; "N values of PATH on DATASET" where absent."""
     trials: _builtins.int
@@ -80,6 +82,10 @@ class SweepSpec(_message.Message):
     failure_budget: _builtins.int
     """Number of FAILED jobs after which the sweep ends as FAILED; no limit where absent. DIVERGED jobs do
     not count: they are a result.
+    """
+    session: _builtins.str
+    """Session that the sweep and its jobs belong to: all comparisons in it share one error budget, and the
+    test data are left alone until it is closed. The first use of a name begins the session.
     """
     @_builtins.property
     def base(self) -> _spec_pb2.JobSpec:
@@ -127,10 +133,11 @@ class SweepSpec(_message.Message):
         max_time: _builtins.str | None = ...,
         cache: Global___SweepSpec.Cache.ValueType | None = ...,
         failure_budget: _builtins.int | None = ...,
+        session: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "cache", b"cache", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "pruning", b"pruning", "seeds", b"seeds", "trials", b"trials"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_session", b"_session", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "cache", b"cache", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "pruning", b"pruning", "seeds", b"seeds", "session", b"session", "trials", b"trials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "cache", b"cache", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "pruning", b"pruning", "seeds", b"seeds", "space", b"space", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_session", b"_session", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "cache", b"cache", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "pruning", b"pruning", "seeds", b"seeds", "session", b"session", "space", b"space", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cache: _TypeAlias = _typing.Literal["cache"]  # noqa: Y015
     _WhichOneofArgType__cache: _TypeAlias = _typing.Literal["_cache", b"_cache"]  # noqa: Y015
@@ -142,6 +149,8 @@ class SweepSpec(_message.Message):
     _WhichOneofArgType__max_time: _TypeAlias = _typing.Literal["_max_time", b"_max_time"]  # noqa: Y015
     _WhichOneofReturnType__parallel: _TypeAlias = _typing.Literal["parallel"]  # noqa: Y015
     _WhichOneofArgType__parallel: _TypeAlias = _typing.Literal["_parallel", b"_parallel"]  # noqa: Y015
+    _WhichOneofReturnType__session: _TypeAlias = _typing.Literal["session"]  # noqa: Y015
+    _WhichOneofArgType__session: _TypeAlias = _typing.Literal["_session", b"_session"]  # noqa: Y015
     _WhichOneofReturnType__trials: _TypeAlias = _typing.Literal["trials"]  # noqa: Y015
     _WhichOneofArgType__trials: _TypeAlias = _typing.Literal["_trials", b"_trials"]  # noqa: Y015
     @_typing.overload
@@ -154,6 +163,8 @@ class SweepSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_time) -> _WhichOneofReturnType__max_time | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__parallel) -> _WhichOneofReturnType__parallel | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__session) -> _WhichOneofReturnType__session | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__trials) -> _WhichOneofReturnType__trials | None: ...
 
@@ -1777,6 +1788,7 @@ class AnswerSweepResponse(_message.Message):
     COMPARISON_FIELD_NUMBER: _builtins.int
     CHOSEN_FIELD_NUMBER: _builtins.int
     REMARKS_FIELD_NUMBER: _builtins.int
+    SESSION_ANSWERS_FIELD_NUMBER: _builtins.int
     is_provisional: _builtins.bool
     """Not all that it rests on has ended: it may change."""
     text: _builtins.str
@@ -1793,6 +1805,12 @@ class AnswerSweepResponse(_message.Message):
     def remarks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the reader should know: jobs that diverged by value, what the deadline cut, unequal effort."""
 
+    @_builtins.property
+    def session_answers(self) -> _containers.RepeatedCompositeFieldContainer[_sessions_pb2.SessionAnswer]:
+        """Of a sweep in a session, with `compare`: what was decided under the budget of the session. The
+        comparison then has no verdicts of its own.
+        """
+
     def __init__(
         self,
         *,
@@ -1801,10 +1819,11 @@ class AnswerSweepResponse(_message.Message):
         comparison: _jobs_pb2.CompareJobsResponse | None = ...,
         chosen: _abc.Iterable[Global___Trial] | None = ...,
         remarks: _abc.Iterable[_builtins.str] | None = ...,
+        session_answers: _abc.Iterable[_sessions_pb2.SessionAnswer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "comparison", b"comparison", "is_provisional", b"is_provisional", "remarks", b"remarks", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "comparison", b"comparison", "is_provisional", b"is_provisional", "remarks", b"remarks", "session_answers", b"session_answers", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,6 +35,8 @@ ServerError
 ├── JobEnded                the job is over, and the call needs one that is not
 ├── JobNotEnded             the reverse
 ├── SweepEnded              the sweep is over, or its final jobs have begun
+├── SessionNotFound
+├── SessionState            the session is open, closed or busy, and the call needs it otherwise
 ├── JobInUse                another job refers to it
 ├── StaleLease              another attempt, or none, holds the job
 ├── Unauthenticated         no token, or none that holds
@@ -243,6 +245,25 @@ class JobEnded(ServerError):
 
 class SweepEnded(ServerError):
     """The sweep is over, or so far that the call comes too late."""
+
+
+class SessionNotFound(ServerError):
+    """Nothing has named the session."""
+
+    def __init__(self, name: str) -> None:
+        """Name it.
+
+        Args:
+            name: sessions/{id}.
+        """
+        super().__init__(
+            f"there is no {name}: it begins with the first job or sweep with `session`",
+            metadata={"session": name},
+        )
+
+
+class SessionState(ServerError):
+    """The session is open, closed or busy, and the call needs it otherwise."""
 
 
 class JobNotEnded(ServerError):

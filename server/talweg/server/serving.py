@@ -31,6 +31,7 @@ from talweg.server.servicers.catalog import CatalogServicer
 from talweg.server.servicers.identity import IdentityServicer
 from talweg.server.servicers.jobs import JobServicer, JobServices
 from talweg.server.servicers.predictions import PredictionServicer
+from talweg.server.servicers.sessions import SessionServicer
 from talweg.server.servicers.stored_datasets import DatasetServices, StoredDatasetServicer
 from talweg.server.servicers.sweeps import SweepServicer, SweepServices
 from talweg.server.servicers.system import SystemServicer
@@ -54,6 +55,8 @@ from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.retention.folders import FolderService
 from talweg.server.services.search.asking import AskingService
 from talweg.server.services.search.process import SearchProcess
+from talweg.server.services.sessions.closing import ClosingService
+from talweg.server.services.sessions.deciding import SessionService
 from talweg.server.services.status import StatusService
 from talweg.server.services.stored_datasets.deletion import DatasetDeletionService
 from talweg.server.services.stored_datasets.fetching import Fetcher
@@ -83,6 +86,7 @@ from talweg.v1 import (
     identity_pb2,
     jobs_pb2,
     predictions_pb2,
+    sessions_pb2,
     stored_datasets_pb2,
     sweeps_pb2,
     system_pb2,
@@ -93,6 +97,7 @@ from talweg.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
 from talweg.v1.identity_pb2_grpc import add_IdentityServiceServicer_to_server
 from talweg.v1.jobs_pb2_grpc import add_JobServiceServicer_to_server
 from talweg.v1.predictions_pb2_grpc import add_PredictionServiceServicer_to_server
+from talweg.v1.sessions_pb2_grpc import add_SessionServiceServicer_to_server
 from talweg.v1.stored_datasets_pb2_grpc import add_StoredDatasetServiceServicer_to_server
 from talweg.v1.sweeps_pb2_grpc import add_SweepServiceServicer_to_server
 from talweg.v1.system_pb2_grpc import add_SystemServiceServicer_to_server
@@ -110,6 +115,7 @@ SERVICES = (
     predictions_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name,
     sweeps_pb2.DESCRIPTOR.services_by_name["SweepService"].full_name,
     identity_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name,
+    sessions_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
 )
 """The full names of Talweg's own services."""
 
@@ -335,11 +341,15 @@ class Server:
         add_StoredDatasetServiceServicer_to_server(StoredDatasetServicer(services), self._grpc)
 
     def _add_sweeps(self, comparison: ComparisonService, answers: AnswerService) -> None:
+        sessions = SessionService(self.database, self.statistics)
+        add_SessionServiceServicer_to_server(
+            SessionServicer(sessions, ClosingService(self.database, sessions)), self._grpc
+        )
         services = SweepServices(
             creation=CreationService(self.database, self._submission, self._sweeps.wake),
             sweeps=self._sweep_lookup,
             control=SweepControlService(self.database, self._sweeps.wake),
-            answers=SweepAnswerService(self.database, comparison, answers),
+            answers=SweepAnswerService(self.database, comparison, answers, sessions),
         )
         add_SweepServiceServicer_to_server(SweepServicer(services), self._grpc)
 

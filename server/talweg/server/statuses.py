@@ -49,6 +49,8 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.JobNotFound: Mapped(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"),
     errors.SweepNotFound: Mapped(grpc.StatusCode.NOT_FOUND, "SWEEP_NOT_FOUND"),
     errors.SweepEnded: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "SWEEP_ENDED"),
+    errors.SessionNotFound: Mapped(grpc.StatusCode.NOT_FOUND, "SESSION_NOT_FOUND"),
+    errors.SessionState: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_STATE"),
     errors.ArtifactNotFound: Mapped(grpc.StatusCode.NOT_FOUND, "ARTIFACT_NOT_FOUND"),
     errors.ArtifactNotReady: Mapped(grpc.StatusCode.FAILED_PRECONDITION, "ARTIFACT_NOT_READY"),
     errors.OffsetBehindEnd: Mapped(grpc.StatusCode.OUT_OF_RANGE, "OFFSET_BEHIND_END"),

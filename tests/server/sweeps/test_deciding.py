@@ -108,7 +108,9 @@ class Deciding:
 
     async def answer(self) -> SweepAnswer:
         rules = self.rules
-        service = SweepAnswerService(rules.database, rules.comparison, rules.answers)
+        service = SweepAnswerService(
+            rules.database, rules.comparison, rules.answers, rules.sessions
+        )
         return await service.answer(self.name)
 
 

@@ -124,6 +124,8 @@ def display_name(spec: JobSpec) -> str:
         return spec.display_name
     if spec.HasField("replay"):
         return f"replay of step {spec.replay.step} of {spec.replay.job.removeprefix('jobs/')}"
+    if spec.HasField("test_of"):
+        return f"test of {spec.test_of.job.removeprefix('jobs/')}"
     loss = chosen(spec.loss) or "nothing"
     fold = f", fold {spec.split.fold} of {spec.split.folds}" if is_fold(spec.split) else ""
     return f"{loss} on {data_name(spec) or 'nothing'}{fold}, seed {seed_of(spec)}"

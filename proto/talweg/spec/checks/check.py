@@ -24,6 +24,7 @@ from talweg.spec.rules.training.diagnostics import diagnostics_rules
 from talweg.spec.rules.training.processes import process_rules
 from talweg.spec.rules.training.replay import replay_rules
 from talweg.spec.rules.training.sampling import sampling_rules
+from talweg.spec.rules.training.sessions import session_rules
 from talweg.spec.rules.training.settings import training_rules
 from talweg.spec.semantics.context import SpecContext
 from talweg.v1.jobs_pb2 import Warning
@@ -79,6 +80,7 @@ def check(spec: JobSpec) -> tuple[list[Violation], list[Warning]]:
         sampling_rules,
         augmentation_rules,
         replay_rules,
+        session_rules,
         weights_rules,
         pretrained_rules,
     )

@@ -13,6 +13,7 @@ _BESIDE = (
     "priority",
     "outputs.",
     "replay.",
+    "session",
     "resources.time_limit_seconds",
 )
 _ABSENT = "nothing"

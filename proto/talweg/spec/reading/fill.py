@@ -39,7 +39,8 @@ def fill(spec: JobSpec) -> JobSpec:
     filled = fill_message(spec)
     name_weights(filled)
     if not filled.outputs.HasField("checkpoint"):
-        filled.outputs.checkpoint = filled.outputs.model
+        # What a session keeps is tested when it is closed.
+        filled.outputs.checkpoint = filled.outputs.model or filled.HasField("session")
     if task == options_pb2.TASK_KIND_UNSPECIFIED:
         return filled
     if task == options_pb2.MULTITASK:

@@ -67,12 +67,13 @@ def _metrics_of_head(head: Head) -> Iterator[MetricFacts]:
 def primary_metric(spec: JobSpec) -> str:
     """Give the metric that jobs are compared by: the task's first, on the last data kept apart.
 
-    ``test/mae``, for one; on validation data where nothing is kept for the test; ``train/loss``
-    where nothing is kept at all, or where there is no task.
+    ``test/mae``, for one; on validation data where nothing is kept for the test, and in a session;
+    ``train/loss`` where nothing is kept at all, or where there is no task.
     """
     metrics = metrics_of(spec)
     split = spec.split
-    if metrics and (split.test > 0 or not split.HasField("test")):
+    has_test = split.test > 0 or not split.HasField("test")
+    if metrics and has_test and not spec.HasField("session"):
         return f"test/{metrics[0].name}"
     if metrics and (split.validation > 0 or not split.HasField("validation")):
         return f"val/{metrics[0].name}"

@@ -43,6 +43,8 @@ def fill_sweep(spec: SweepSpec) -> SweepSpec:
     filled = fill_message(bare)
     if spec.HasField("base"):
         filled.base.CopyFrom(spec.base)
+    if spec.base.HasField("session") and not spec.HasField("session"):
+        filled.session = spec.base.session
     if not filled.seeds.vary and "training.seed" not in varied_paths(spec.space):
         filled.seeds.vary.append("training.seed")
     if not filled.HasField("algorithm"):
@@ -100,7 +102,12 @@ def _base(spec: SweepSpec) -> Iterator[Violation]:
         if tag in spec.base.tags:
             hint = "the service sets it for the jobs of a sweep"
             yield Violation(f"base.tags.{tag}", shown(spec.base.tags[tag]), "other tags", hint)
-    for part in ("replay", "continued_from"):
+    if spec.base.HasField("session") and spec.base.session != spec.session:
+        hint = "the jobs of a sweep are of its session: leave it out in the base"
+        yield Violation("base.session", shown(spec.base.session), shown(spec.session), hint)
+    if spec.HasField("session") and "session" in varied_paths(spec.space):
+        yield Violation("space", "session", "other paths: a sweep is of one session")
+    for part in ("replay", "continued_from", "test_of"):
         if spec.base.HasField(part):
             yield Violation(f"base.{part}", "a job", "nothing: the jobs of a sweep train anew")
 
@@ -180,7 +187,10 @@ def _compared(spec: SweepSpec) -> Iterator[Violation]:
     margin = spec.compare.margin
     if margin and not 0 < float(margin.rstrip(" %")) < math.inf:
         yield Violation("compare.margin", shown(margin), "a finite number > 0, or such as 1%")
-    if spec.compare.HasField("decide"):
+    if spec.compare.HasField("decide") and spec.HasField("session"):
+        hint = "the budget of the session decides: name final_seeds instead"
+        yield Violation("compare.decide", "a budget of its own", "nothing in a session", hint)
+    elif spec.compare.HasField("decide"):
         yield from _decide(spec.compare, len(searches) - 1)
 
 

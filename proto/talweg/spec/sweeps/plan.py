@@ -195,6 +195,8 @@ class Plan:
         for path in self.spec.seeds.vary:
             settings.append((path, seed_at(self._base, path) + seed))
         spec = from_dict(put(self._base, settings))
+        if self.spec.HasField("session"):
+            spec.session = self.spec.session
         objective = self.spec.objective
         if objective.metric and objective.at == Objective.best:
             if not spec.training.HasField("early_stopping"):

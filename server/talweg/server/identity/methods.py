@@ -90,6 +90,10 @@ METHODS: Mapping[str, Access] = {
         },
     ),
     **_of(
+        "talweg.v1.SessionService",
+        {"GetSession": _READ, "ListSessions": _READ, "CloseSession": _CHANGE},
+    ),
+    **_of(
         "talweg.v1.StoredDatasetService",
         {
             "UploadStoredDataset": _CHANGE,

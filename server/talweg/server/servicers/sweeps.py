@@ -126,6 +126,7 @@ class SweepServicer(SweepServiceServicer):
             text=answer.text,
             chosen=answer.chosen,
             remarks=answer.remarks,
+            session_answers=answer.session_answers,
         )
         if answer.comparison is not None:
             response.comparison.CopyFrom(comparison_message(answer.comparison))

@@ -1,7 +1,7 @@
 """Checks of single arguments."""
 
 from talweg.server.errors import InvalidRequest
-from talweg.spec import has_control, job_id, sweep_id
+from talweg.spec import has_control, job_id, session_id, sweep_id
 
 MAX_REQUEST_ID_CHARS = 100
 MAX_WORKER_CHARS = 200
@@ -38,6 +38,22 @@ def sweep_of(name: str, *, field: str = "name") -> str:
     """
     try:
         return sweep_id(name)
+    except ValueError as exc:
+        raise InvalidRequest.of(field, str(exc)) from exc
+
+
+def session_of(name: str, *, field: str = "name") -> str:
+    """Return the id in a session's name.
+
+    Args:
+        name: `sessions/{id}`.
+        field: The argument's path in the request.
+
+    Raises:
+        InvalidRequest: It is not a session's name.
+    """
+    try:
+        return session_id(name)
     except ValueError as exc:
         raise InvalidRequest.of(field, str(exc)) from exc
 

@@ -73,6 +73,9 @@ class NewJob:
     why: str = "submitted"
     """Why it waits, in words."""
 
+    session: str = ""
+    """The id of its session; empty where it is of none."""
+
 
 def insert_jobs(tx: Transaction, new: Sequence[NewJob]) -> dict[str, JobRow]:
     """Take jobs in as QUEUED, each with its first event.

@@ -263,7 +263,8 @@ class _Run:
     def _test(self, setup: Setup) -> EvalResult | None:
         """Evaluate on the test data; None where there is none."""
         test = setup.splits.test
-        if not len(test):
+        # A session leaves the test data alone: see `test_of`.
+        if not len(test) or self._spec.HasField("session"):
             return None
         model, batch_size = setup.state.model, setup.plan.batch_size
         tested = evaluate(model, setup.learner.task, test, batch_size=batch_size)

@@ -61,6 +61,7 @@ class AnswerService:
                 or the metric has no goal.
             InternalError: The statistics failed; the log says how.
         """
+        await asyncio.to_thread(_refuse_session, comparison, question)
         # Thousands of specs are read, which is no work for the event loop.
         read = await asyncio.to_thread(read_values, comparison, question)
         found = await self._process.ask(read.asked) if comparison.groups else {"groups": []}
@@ -138,6 +139,24 @@ def read_values(comparison: Comparison, question: Question) -> Values:
         margin=_margin(question, units, baseline),
         is_high=comparison.goal == Goal.MAXIMIZE,
     )
+
+
+def _refuse_session(comparison: Comparison, question: Question) -> None:
+    """Refuse verdicts beside the budget of a session, on validation data as its answers.
+
+    Raises:
+        InvalidRequest: Jobs are of a session.
+    """
+    if not question.baseline:
+        return
+    specs = (row.job.job_spec for group in comparison.groups for row in group.rows)
+    session = next((spec.session for spec in specs if spec.HasField("session")), None)
+    if session is not None:
+        raise InvalidRequest.of(
+            "question.baseline",
+            f"must be empty for jobs of session {session}, in which all comparisons share one "
+            "error budget: ask for its answers by GetSession or `talweg session show NAME`",
+        )
 
 
 def _answer(

@@ -14,7 +14,7 @@ from talweg.server.queueing.outage import Outage
 from talweg.server.services.comparison.results import results
 from talweg.server.services.retention.ages import check_age
 from talweg.server.services.retention.deletion import is_on_its_way
-from talweg.server.store import jobs, listing, removals
+from talweg.server.store import jobs, listing, removals, sessions
 from talweg.server.store.listing import Condition, OrderKey
 from talweg.server.store.record.clock import current_time, microseconds
 from talweg.server.store.record.database import Database, Transaction
@@ -144,6 +144,8 @@ def _unneeded(connection: Connection, candidates: Sequence[JobRow]) -> list[JobR
         rows = candidates[start : start + MOST_AT_ONCE]
         users = removals.referrers(connection, [row.id for row in rows])
         for row in rows:
+            if row.job_spec.HasField("session") and sessions.open_session_of(connection, [row.id]):
+                continue
             if len(gone) == MOST_AT_ONCE:
                 return list(gone.values())
             if all(user in gone for user in users.get(row.id, ())):

@@ -5,13 +5,20 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, select
 
-from talweg.server.errors import InvalidRequest, JobInUse, JobNotEnded, JobNotFound
+from talweg.server.errors import (
+    InvalidRequest,
+    JobInUse,
+    JobNotEnded,
+    JobNotFound,
+    SessionState,
+)
 from talweg.server.services.arguments import job_of
-from talweg.server.store import jobs, removals
+from talweg.server.store import jobs, removals, sessions
 from talweg.server.store.record.clock import current_time, microseconds
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import JobRow
 from talweg.server.store.removals import Removal
+from talweg.spec import session_name
 from talweg.v1.jobs_pb2 import Job, TrackingRun
 
 _MAX_PAGE = 1000
@@ -97,6 +104,7 @@ def check_deletable(connection: Connection, row: JobRow, *, force: bool = False)
     Raises:
         JobNotEnded: It has not ended, or its results are on their way.
         JobInUse: Another job refers to it.
+        SessionState: It is of a session that is open.
     """
     if not row.ended:
         state = Job.State.Name(row.state)  # type: ignore[arg-type]
@@ -110,6 +118,12 @@ def check_deletable(connection: Connection, row: JobRow, *, force: bool = False)
             f"the results of {row.name} are still on their way to MLflow: delete it once they "
             "have arrived, or force it",
             metadata={"job": row.name},
+        )
+    if session := sessions.open_session_of(connection, [row.id]):
+        raise SessionState(
+            f"{row.name} belongs to {session_name(session)}, which is open and compares it: close "
+            "the session first",
+            metadata={"job": row.name, "session": session_name(session)},
         )
     users = removals.referrers(connection, [row.id]).get(row.id, ())
     if users:

@@ -114,6 +114,9 @@ def _in_order(
         raise read.error
     text(submission.request_id, field="request_id", most=MAX_REQUEST_ID_CHARS)
     spec, warnings = _checked(read, known, plugins, retry_of)
+    if spec.HasField("test_of"):
+        hint = "the service sets it when a session is closed; close it again to test again"
+        raise refused([Violation("test_of", spec.test_of.job, "nothing", hint)])
     digest = request_digest(submission, retry_of) if submission.request_id else None
     device = Resources.Device.Name(spec.resources.device)
     job = NewJob(
@@ -131,6 +134,7 @@ def _in_order(
         request_id=submission.request_id or None,
         request_digest=digest,
         links=links_of(spec),
+        session="" if spec.HasField("replay") else spec.session,
     )
     names_others = any(
         spec.HasField(part) for part in ("continued_from", "replay", "weights")
@@ -153,7 +157,8 @@ def links_of(spec: JobSpec) -> tuple[str, ...]:
     What is no job's name is refused later.
     """
     names = [model.job for _, model in job_models(spec)]
-    names += [part.job for part in (spec.continued_from, spec.replay) if part.job]
+    others = (spec.continued_from, spec.replay, spec.test_of)
+    names += [part.job for part in others if part.job]
     beside = (link_of(spec), link_of_weights(spec))
     return (*(name.removeprefix("jobs/") for name in names), *filter(None, beside))
 

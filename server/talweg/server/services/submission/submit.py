@@ -20,6 +20,7 @@ from talweg.server.fair_executor import FairExecutor
 from talweg.server.services.arguments import job_of
 from talweg.server.services.plugins import told
 from talweg.server.services.quotas import no_room_for_jobs, room_for_jobs
+from talweg.server.services.sessions import registering as sessions
 from talweg.server.services.submission.continuation import continued
 from talweg.server.services.submission.installed import may_need_installed
 from talweg.server.services.submission.preparing import (
@@ -150,7 +151,9 @@ class SubmissionService:
                 it may do without.
         """
         prepared = await self._prepare(submissions, "", "")
-        await self._database.writing_relaxed(lambda tx: within(tx, lambda: _write(tx, prepared)))
+        await self._database.writing_relaxed(
+            lambda tx: within(tx, lambda: _write(tx, prepared, of_sweep=True))
+        )
 
     async def retry(self, name: str, request_id: str, *, caller: str = "") -> JobRow:
         """Submit an ended job's spec again.
@@ -311,17 +314,23 @@ def _completed(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | I
 
 
 def _write(
-    tx: Transaction, prepared: Sequence[Prepared | ServerError]
+    tx: Transaction, prepared: Sequence[Prepared | ServerError], *, of_sweep: bool = False
 ) -> list[Answer | ServerError]:
     plan = _plan(tx.connection, prepared)
-    taken: dict[str, Answer | ServerError] = {**_without_data(tx, plan.new)}
+    taken: dict[str, Answer | ServerError] = {
+        **_without_data(tx, plan.new),
+        **sessions.closed(tx, plan.new),
+    }
     new = [job for job in plan.new if job.id not in taken]
     room = room_for_jobs(tx.connection) if new else None
     if room is not None and len(new) > room:
         refusal = no_room_for_jobs(tx.connection)
         taken |= {job.id: refusal for job in new[room:]}
         new = new[:room]
-    taken |= jobs.insert_jobs(tx, new)
+    inserted = jobs.insert_jobs(tx, new)
+    taken |= inserted
+    if any(job.session for job in new):
+        sessions.register_jobs(tx, inserted.values(), of_sweep=of_sweep)
     # Another call may have taken a request_id since the plan was made: now it is known.
     left = [job for job in new if job.id not in taken]
     if left:

@@ -11,17 +11,20 @@ from talweg.server.services.arguments import sweep_of
 from talweg.server.services.comparison.answer import AnswerService, question_of
 from talweg.server.services.comparison.compare import Comparison, ComparisonService
 from talweg.server.services.comparison.wording import number
+from talweg.server.services.sessions.deciding import SessionService
 from talweg.server.services.sweeps.messages import decision_of, trial_message
 from talweg.server.services.sweeps.plans import Plans
 from talweg.server.services.sweeps.settling import TIME_OVER
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import SweepRow
+from talweg.server.store.record.scope import acting_in
 from talweg.server.store.sweeps import sweeps, trials
 from talweg.server.store.sweeps.trials import SearchCounts
 from talweg.spec import job_name
 from talweg.spec.sweeps import Plan
 from talweg.v1.answers_pb2 import Answer, Question
 from talweg.v1.jobs_pb2 import Job
+from talweg.v1.sessions_pb2 import SessionAnswer
 from talweg.v1.sweeps_pb2 import Decision, Sweep, Trial
 
 # What is told first.
@@ -52,6 +55,8 @@ class SweepAnswer:
     """Of the compared values; None where there is none yet."""
     answer: Answer | None = None
     """Its intervals and verdicts."""
+    session_answers: Sequence[SessionAnswer] = ()
+    """Of a sweep in a session: what was decided under its budget, in place of verdicts."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,11 @@ class SweepAnswerService:
     """Answers what a sweep was created to ask."""
 
     def __init__(
-        self, database: Database, comparison: ComparisonService, answers: AnswerService
+        self,
+        database: Database,
+        comparison: ComparisonService,
+        answers: AnswerService,
+        sessions: SessionService,
     ) -> None:
         """Keep its collaborators.
 
@@ -86,8 +95,10 @@ class SweepAnswerService:
             database: The record.
             comparison: Compares jobs.
             answers: Says how sure a comparison is.
+            sessions: Decides in its place where the sweep is of a session.
         """
         self._database = database
+        self._sessions = sessions
         self._comparison = comparison
         self._answers = answers
         self._plans = Plans()
@@ -111,10 +122,38 @@ class SweepAnswerService:
         if not read.jobs:
             text = "No compared value has a result yet." if not ended else "Nothing has a result."
             return SweepAnswer(not ended, text, read.chosen, remarks)
+        if read.plan.spec.HasField("session"):
+            return await self._in_session(read, remarks)
         comparison, answer, more = await self._compare(read)
         remarks += more
         text = _compared_text(read, comparison, answer)
         return SweepAnswer(not ended, text, read.chosen, remarks, comparison, answer)
+
+    async def _in_session(self, read: _Read, remarks: list[str]) -> SweepAnswer:
+        """Answer under the budget of the session, on validation data."""
+        spec = read.plan.spec
+        # Also where who asks, such as a worker, acts in all projects.
+        with acting_in(read.row.project):
+            session = await self._sessions.of(spec.session)
+        comparison = await self._comparison.compare(
+            names=list(read.jobs), metric=spec.objective.metric, labels=read.jobs
+        )
+        answer = await self._answers.answer(comparison, Question(), _paths(read))
+        found = [each for each in session.answers if each.sweep == read.row.name]
+        text = "; ".join(each.text for each in found) + "."
+        tests = [each for each in session.tests if each.sweep == read.row.name]
+        if tests:
+            means = ", ".join(f"{each.label} {number(each.mean)}" for each in tests)
+            text += f" {tests[0].metric} of the kept weights: {means}."
+        else:
+            remarks.append(
+                f"decided on validation data, under the budget of {session.name}: "
+                f"{number(session.left, digits=2)} of {number(session.error, digits=2)} is left; "
+                "the test data are left alone until it is closed"
+            )
+        return SweepAnswer(
+            not read.row.ended, text, read.chosen, remarks, comparison, answer, found
+        )
 
     def _read(self, connection: Connection, id_: str) -> _Read:
         row = sweeps.get(connection, id_)

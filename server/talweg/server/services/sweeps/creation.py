@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from talweg.server.errors import InvalidSpec, RequestIdReused, ServerError, SpecTooLarge
 from talweg.server.services.arguments import MAX_REQUEST_ID_CHARS, text
+from talweg.server.services.sessions.registering import register_sweep
 from talweg.server.services.submission.preparing import Submission, new_id
 from talweg.server.services.submission.submit import Preview, SubmissionService
 from talweg.server.services.submission.violations import refused
@@ -105,7 +106,7 @@ class CreationService:
         )
         if validate_only:
             return row
-        row = await self._database.writing(_create, row, plan.max_seconds)
+        row = await self._database.writing(_create, row, plan)
         self._wake()
         return row
 
@@ -199,10 +200,12 @@ def _same(known: SweepRow, digest: bytes) -> SweepRow:
     return known
 
 
-def _create(tx: Transaction, row: SweepRow, max_seconds: int | None) -> SweepRow:
-    deadline = None if max_seconds is None else tx.now + max_seconds * SECOND
+def _create(tx: Transaction, row: SweepRow, plan: Plan) -> SweepRow:
+    seconds = plan.max_seconds
+    deadline = None if seconds is None else tx.now + seconds * SECOND
     created = sweeps.create(tx, replace(row, create_time=tx.now, deadline=deadline))
     if created is not None:
+        register_sweep(tx, created, plan)
         return created
     # Another call has taken the request_id since.
     known = sweeps.by_request_id(tx.connection, row.request_id or "")

@@ -33,6 +33,7 @@ from talweg.server.store.record.rows import (
     TokenRow,
     TrialRow,
 )
+from talweg.server.store.record.session_rows import ProposalRow, SessionJobRow, SessionRow
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.sweeps_pb2 import Sweep, Trial
 
@@ -302,3 +303,8 @@ Index(
     sqlite_where=literal_column("is_waiting"),
     postgresql_where=literal_column("is_waiting"),
 )
+sessions = _table(SessionRow, "sessions")
+Index("sessions_by_project", sessions.c.project, sessions.c.id, unique=True)
+session_proposals = _table(ProposalRow, "session_proposals", sqlite_with_rowid=False)
+session_jobs = _table(SessionJobRow, "session_jobs", sqlite_with_rowid=False)
+Index("session_jobs_by_job", session_jobs.c.job)

@@ -174,12 +174,18 @@ class CheckpointKeeper:
                 f"continued_from: the checkpoint of step {step} of {job} is no longer intact: "
                 "continue from another checkpoint, or from another job"
             )
+        if self._spec.HasField("test_of"):
+            job = self._spec.test_of.job
+            raise UserSpecError(
+                f"test_of: the last checkpoint of {job} is no longer intact: its weights cannot "
+                "be tested any more"
+            )
         if self._unknown or not search.is_empty:
             how = "is replayed from the initial state" if self._spec.replay.job else "starts again"
             self._warn(f"No checkpoint is intact: the job {how}.")
 
     def _go_on(self, search: CheckpointSearch, name: CheckpointName, written: Written) -> Snapshot:
-        if name.job == self._spec.replay.job:
+        if name.job in (self._spec.replay.job, self._spec.test_of.job):
             return written.snapshot
         if name.job != self._job:
             return self._begin_from(name.step, written)
@@ -227,6 +233,7 @@ class CheckpointKeeper:
             self._job,
             self._spec.continued_from.job,
             self._spec.replay.job,
+            self._spec.test_of.job,
         )
 
     def save(
