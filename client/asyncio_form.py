@@ -30,6 +30,7 @@ RENAMED: Final = {
     "Job": "AsyncJob",
     "StoredDataset": "AsyncStoredDataset",
     "Comparison": "AsyncComparison",
+    "Session": "AsyncSession",
     "Sweep": "AsyncSweep",
     "SweepAnswer": "AsyncSweepAnswer",
 }

@@ -34,6 +34,8 @@ MODULES = (
     "results/_artifacts",
     "results/_predictions",
     "results/_results",
+    "sessions/_client",
+    "sessions/_handle",
     "sweeps/_answer",
     "sweeps/_client",
     "sweeps/_handle",

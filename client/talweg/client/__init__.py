@@ -34,6 +34,7 @@ from talweg.client.aio import (
     AsyncClient,
     AsyncComparison,
     AsyncJob,
+    AsyncSession,
     AsyncStoredDataset,
     AsyncSweep,
     AsyncSweepAnswer,
@@ -43,6 +44,8 @@ from talweg.client.comparisons._comparison import Comparison
 from talweg.client.comparisons._groups import ComparisonGroup, ComparisonRow, Goal
 from talweg.client.data import StoredDataset
 from talweg.client.results._artifacts import Artifact
+from talweg.client.sessions._handle import Session
+from talweg.client.sessions._values import ProposalAnswer, SessionDecision
 from talweg.client.sweeps._answer import SweepAnswer
 from talweg.client.sweeps._files import SweepLike
 from talweg.client.sweeps._sweeps import Sweep
@@ -56,6 +59,7 @@ __all__ = [
     "AsyncClient",
     "AsyncComparison",
     "AsyncJob",
+    "AsyncSession",
     "AsyncStoredDataset",
     "AsyncSweep",
     "AsyncSweepAnswer",
@@ -76,8 +80,11 @@ __all__ = [
     "MissingExtra",
     "NotFound",
     "PermissionDenied",
+    "ProposalAnswer",
     "RegisteredModel",
     "ServerError",
+    "Session",
+    "SessionDecision",
     "SpecLike",
     "StoredDataset",
     "Sweep",

@@ -21,6 +21,7 @@ from talweg.client.data import DataClient
 from talweg.client.data._inputs import time_to_read
 from talweg.client.identity._client import IdentityClient
 from talweg.client.notebooks.progress import live
+from talweg.client.sessions._client import SessionClient
 from talweg.client.sweeps._client import SweepClient
 from talweg.spec import job_name
 from talweg.v1 import jobs_pb2, system_pb2
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class Client(CatalogueClient, DataClient, IdentityClient, SweepClient):
+class Client(CatalogueClient, DataClient, IdentityClient, SweepClient, SessionClient):
     """A connection to a Talweg server; a thread-safe context manager.
 
     Calls are retried while the server is unavailable, up to the timeout. Requests that the server

@@ -63,6 +63,7 @@ class Connection:
         from talweg.v1.identity_pb2_grpc import IdentityServiceStub
         from talweg.v1.jobs_pb2_grpc import JobServiceStub
         from talweg.v1.predictions_pb2_grpc import PredictionServiceStub
+        from talweg.v1.sessions_pb2_grpc import SessionServiceStub
         from talweg.v1.stored_datasets_pb2_grpc import StoredDatasetServiceStub
         from talweg.v1.sweeps_pb2_grpc import SweepServiceStub
         from talweg.v1.system_pb2_grpc import SystemServiceStub
@@ -74,6 +75,7 @@ class Connection:
         channel = self._transport.channel
         self.jobs = JobServiceStub(channel)
         self.sweeps = SweepServiceStub(channel)
+        self.sessions = SessionServiceStub(channel)
         self.artifacts = ArtifactServiceStub(channel)
         self.predictions = PredictionServiceStub(channel)
         self.catalogue = CatalogServiceStub(channel)

@@ -78,6 +78,30 @@ def test_a_sweep_is_created_and_answers_provisionally(faulty: FaultyServer) -> N
     assert cancelled["name"] == sweep["name"]
 
 
+def test_a_session_shows_its_budget_and_is_closed(faulty: FaultyServer) -> None:
+    for loss in ("mse", "mae"):
+        proposed, is_error = call(
+            faulty.address,
+            "propose",
+            {"spec": {**SPEC, "loss": loss}, "session": "agent", "seeds": 2},
+        )
+        assert not is_error
+        assert len(proposed["jobs"]) == 2
+    sweep, _ = call(faulty.address, "sweep", {"spec": SWEEP, "session": "agent"})
+    session, _ = call(faulty.address, "session", {"name": "agent"})
+    assert [each["decision"] for each in session["answers"]] == ["NOT_DISTINGUISHABLE"] * 2
+    assert session["spent"] == pytest.approx(sum(each["share"] for each in session["answers"]))
+    assert session["left"] == pytest.approx(0.05 - session["spent"])
+    assert "0 of the 10 pairs that the next look takes" in session["answers"][0]["text"]
+    refused, is_error = call(faulty.address, "close_session", {"name": "agent"})
+    assert is_error
+    assert (refused["code"], refused["reason"]) == ("FAILED_PRECONDITION", "SESSION_STATE")
+    for name in (*proposed["jobs"], sweep["name"]):
+        call(faulty.address, "cancel", {"name": name})
+    (listed,), _ = call(faulty.address, "list_sessions", {})
+    assert (listed["state"], listed["num_answers"]) == ("OPEN", 2)
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "code", "field"),
     [
@@ -157,7 +181,7 @@ def test_nothing_deletes_and_what_reads_says_so(faulty: FaultyServer, tmp_path: 
     names = {tool.name for tool in tools}
     assert not [name for name in names if "delete" in name or "remove" in name or "gc" in name]
     reading = {tool.name for tool in tools if tool.annotations.read_only_hint}
-    assert {"submit", "sweep", "add_data", "cancel"}.isdisjoint(reading)
+    assert {"submit", "sweep", "add_data", "cancel", "close_session"}.isdisjoint(reading)
     assert {"catalogue", "answer", "compare", "wait"} <= reading
     assert all(tool.annotations.destructive_hint is False for tool in tools)
     assert all(tool.description for tool in tools)

@@ -20,7 +20,8 @@ _INSTRUCTIONS = """\
 Talweg trains PyTorch models and compares them. Look into the catalogue for names, `check` a spec
 before you submit it. Prefer a `sweep` with `compare` to single jobs: its `answer` says how sure
 a difference is. Settings are chosen on validation data; test data are for the final comparison
-alone. Errors are JSON with a code and all violations. Nothing here deletes."""
+alone. Name one `session` for all that you try: its comparisons share one error budget, and it
+says what to keep. Errors are JSON with a code and all violations. Nothing here deletes."""
 
 
 def serve(client: Client, folder: Path) -> None:

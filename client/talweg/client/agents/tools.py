@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,11 +12,11 @@ from talweg.client._client import Client
 from talweg.client._errors import InvalidRequest, NotFound, WaitTimeout
 from talweg.client._files import to_spec
 from talweg.client._jobs import Job
+from talweg.client.agents import plain
 from talweg.client.agents.local_files import path_within, refuse_file
 from talweg.client.catalogue._facts import to_facts
 from talweg.client.sweeps._files import to_sweep
 from talweg.client.sweeps._sweeps import Sweep
-from talweg.client.sweeps._values import Trial
 from talweg.spec import Violation, to_dict
 from talweg.spec.spelling import nearest
 from talweg.v1.spec_pb2 import JobSpec
@@ -65,6 +66,8 @@ class Tools:
             self.trials,
             self.answer,
             self.compare,
+            self.list_sessions,
+            self.session,
             self.list_artifacts,
             self.read_artifact,
         )
@@ -72,7 +75,16 @@ class Tools:
     @property
     def changing(self) -> Sequence[Callable[..., Any]]:
         """Those that train, upload, or stop."""
-        return (self.add_data, self.submit, self.sweep, self.pause, self.resume, self.cancel)
+        return (
+            self.add_data,
+            self.submit,
+            self.sweep,
+            self.propose,
+            self.close_session,
+            self.pause,
+            self.resume,
+            self.cancel,
+        )
 
     def catalogue(self, kind: Kind, name: str = "", task: str = "") -> Any:
         """List losses, tasks, models, data sets or optimizers; with a name, describe one.
@@ -126,11 +138,15 @@ class Tools:
         A sweep has `base` and `space`. All violations are reported at once.
         """
         if _is_sweep(spec):
-            return _sweep_data(self._client.sweep(_sweep_of(spec), validate_only=True))
+            return plain.of_sweep(self._client.sweep(_sweep_of(spec), validate_only=True))
         return to_dict(self._client.submit(_job_of(spec), validate_only=True).message)
 
-    def submit(self, spec: dict[str, Any], request_id: str = "") -> dict[str, Any]:
+    def submit(
+        self, spec: dict[str, Any], request_id: str = "", session: str = ""
+    ) -> dict[str, Any]:
         """Submit a job. `request_id` makes a repeated call return the same job.
+
+        With a `session` the test data are left alone until it is closed; see `propose`.
 
         Only task, dataset, model and loss are required, such as {"task": "regression", "dataset":
         "diabetes", "model": "mlp", "loss": "huber"}.
@@ -138,36 +154,88 @@ class Tools:
         if _is_sweep(spec):
             hint = "use the tool `sweep` for it"
             raise InvalidRequest(violations=[Violation("spec", "a sweep", "a job", hint)])
-        return _job_data(self._client.submit(_job_of(spec), request_id=request_id or None))
+        job = _job_of(spec)
+        if session:
+            job.session = session
+        return plain.of_job(self._client.submit(job, request_id=request_id or None))
 
-    def sweep(self, spec: dict[str, Any], request_id: str = "") -> dict[str, Any]:
+    def sweep(
+        self, spec: dict[str, Any], request_id: str = "", session: str = ""
+    ) -> dict[str, Any]:
         """Create a sweep: many settings of one job, each with seeds, and a sure answer.
 
         Such as {"base": {job}, "space": [{"path": "loss", "values": ["mse", "huber"]}, {"path":
         "optimizer.adamw.learning_rate", "log_uniform": {"low": 1e-4, "high": 1e-2}}], "compare":
-        {"path": "loss", "baseline": "mse", "margin": "1%"}, "trials": 10}.
+        {"path": "loss", "baseline": "mse", "margin": "1%"}, "trials": 10}. With a `session` each
+        compared value takes a share of its error budget.
         """
-        return _sweep_data(self._client.sweep(_sweep_of(spec), request_id=request_id or None))
+        sweep = _sweep_of(spec)
+        if session:
+            sweep.session = session
+        return plain.of_sweep(self._client.sweep(sweep, request_id=request_id or None))
+
+    def propose(self, spec: dict[str, Any], session: str, seeds: int = 12) -> dict[str, list[str]]:
+        """Submit a setting to a session, as a job for each of so many seeds from training.seed on.
+
+        The first setting is what the next one is compared with, over shared seeds; then what was
+        kept. The tool `session` tells how many pairs of seeds it takes, and what was decided.
+        """
+        job = _job_of(spec)
+        job.session = session
+        specs = []
+        for seed in range(min(seeds, _MOST_LISTED)):
+            each = JobSpec()
+            each.CopyFrom(job)
+            each.training.seed += seed
+            specs.append(each)
+        return {"jobs": [each.name for each in self._client.submit_many(specs)]}
+
+    def list_sessions(self, limit: int = 20) -> list[dict[str, Any]]:
+        """List sessions, the newest first, with what is left of their error budgets."""
+        listed = self._client.sessions(limit=min(limit, _MOST_LISTED))
+        return [to_dict(each.message) for each in listed]
+
+    def session(self, name: str) -> dict[str, Any]:
+        """Show a session: each answer is keep, discard or not distinguishable, with the reason.
+
+        Also what of the error budget is spent and left, how many pairs of seeds the next answer
+        takes, and after closing the test results. Asking spends nothing: each proposal has had its
+        share since it was submitted.
+        """
+        return to_dict(self._client.session(name).message)
+
+    def close_session(self, name: str, seconds: float = 60) -> dict[str, Any]:
+        """Close a session: it takes nothing more, and workers test its kept weights.
+
+        Waits for the tests for at most 300 seconds. It cannot be opened again: close it when you
+        have decided what to keep. Nothing is deleted.
+        """
+        found = self._client.session(name).close()
+        with suppress(WaitTimeout):
+            found.wait(min(max(seconds, 0.0), _MOST_SECONDS))
+        return to_dict(found.message)
 
     def list_jobs(self, filter: str = "", limit: int = 20) -> list[dict[str, Any]]:
         """List jobs, the newest first, such as filter 'state = RUNNING AND experiment = "e"'."""
         jobs = self._client.jobs(filter=filter, limit=min(limit, _MOST_LISTED))
-        return [_job_data(job) for job in jobs]
+        return [plain.of_job(job) for job in jobs]
 
     def list_sweeps(self, limit: int = 20) -> list[dict[str, Any]]:
         """List sweeps, the newest first."""
-        return [_sweep_data(each) for each in self._client.sweeps(limit=min(limit, _MOST_LISTED))]
+        return [
+            plain.of_sweep(each) for each in self._client.sweeps(limit=min(limit, _MOST_LISTED))
+        ]
 
     def show(self, name: Name) -> dict[str, Any]:
         """Show a job or a sweep: state, progress, result, warnings, and how it ended."""
-        return _data(self._find(name))
+        return plain.of_target(self._find(name))
 
     def wait(self, name: Name, seconds: float = 60) -> dict[str, Any]:
         """Wait until a job or a sweep has ended, for at most 300 seconds, and show it."""
         target = self._find(name)
         with suppress(WaitTimeout):
             target.wait(min(max(seconds, 0.0), _MOST_SECONDS))
-        return _data(target.refresh())
+        return plain.of_target(target.refresh())
 
     def metrics(self, job: Name, points: bool = False) -> dict[str, Any]:
         """Return the first, last and best value of each metric of a job; with points, all."""
@@ -183,7 +251,7 @@ class Tools:
     def trials(self, sweep: Name, best: bool = True, limit: int = 20) -> list[dict[str, Any]]:
         """List the trials of a sweep, the best first, with their values and settings."""
         found = self._sweep(sweep).trials(best=best, limit=min(limit, _MOST_LISTED))
-        return [_trial_data(trial) for trial in found]
+        return [plain.of_trial(trial) for trial in found]
 
     def answer(self, sweep: Name) -> dict[str, Any]:
         """Return what a sweep has shown: in words, the chosen settings, intervals and verdicts.
@@ -195,11 +263,13 @@ class Tools:
         data: dict[str, Any] = {
             "text": found.text,
             "is_provisional": found.is_provisional,
-            "chosen": [_trial_data(trial) for trial in found.chosen],
+            "chosen": [plain.of_trial(trial) for trial in found.chosen],
             "remarks": list(found.remarks),
         }
         if found.comparison is not None:
-            data["comparison"] = _comparison_data(found.comparison)
+            data["comparison"] = plain.of_comparison(found.comparison)
+        if found.session_answers:
+            data["session_answers"] = [asdict(each) for each in found.session_answers]
         return data
 
     def compare(
@@ -224,7 +294,7 @@ class Tools:
             baseline=baseline,
             margin=margin or None,
         )
-        return _comparison_data(found)
+        return plain.of_comparison(found)
 
     def list_artifacts(self, job: Name, path: str = "") -> list[dict[str, Any]]:
         """List the files that a job has left: model, plots, predictions, logs."""
@@ -258,15 +328,15 @@ class Tools:
 
     def pause(self, name: Name, reason: str = "") -> dict[str, Any]:
         """Pause a job or a sweep until it is resumed; its workers are free meanwhile."""
-        return _data(self._find(name).pause(reason))
+        return plain.of_target(self._find(name).pause(reason))
 
     def resume(self, name: Name) -> dict[str, Any]:
         """Resume a paused job or sweep."""
-        return _data(self._find(name).resume())
+        return plain.of_target(self._find(name).resume())
 
     def cancel(self, name: Name, reason: str = "") -> dict[str, Any]:
         """Cancel a job or a sweep. What it has reached stays in the record."""
-        return _data(self._find(name).cancel(reason=reason))
+        return plain.of_target(self._find(name).cancel(reason=reason))
 
     def _find(self, name: str) -> Job | Sweep:
         if name.startswith("sweeps/"):
@@ -296,62 +366,3 @@ def _sweep_of(spec: Mapping[str, Any]) -> SweepSpec:
     sweep = to_sweep(spec)
     refuse_file(sweep.base, "base.dataset")
     return sweep
-
-
-def _data(target: Job | Sweep) -> dict[str, Any]:
-    return _job_data(target) if isinstance(target, Job) else _sweep_data(target)
-
-
-def _job_data(job: Job) -> dict[str, Any]:
-    data = to_dict(job.message)
-    data.pop("checkpoints", None)
-    return data
-
-
-def _sweep_data(sweep: Sweep) -> dict[str, Any]:
-    return to_dict(sweep.message)
-
-
-def _trial_data(trial: Trial) -> dict[str, Any]:
-    return {
-        "number": trial.number,
-        "state": str(trial.state),
-        "setting": dict(trial.setting),
-        "compared": trial.compared,
-        "is_final": trial.is_final,
-        "value": trial.value,
-        "sd": trial.sd,
-        "seeds": trial.count,
-        "jobs": list(trial.jobs),
-        "message": trial.message,
-    }
-
-
-def _comparison_data(comparison: Any) -> dict[str, Any]:
-    groups = []
-    answer = comparison.answer
-    for index, group in enumerate(comparison.groups):
-        data: dict[str, Any] = {
-            "labels": list(group.labels),
-            "count": group.count,
-            "mean": group.mean,
-            "sd": group.sd,
-        }
-        if answer is not None:
-            found = answer.groups[index]
-            data["interval"] = _interval(found.interval)
-            if (difference := found.difference) is not None:
-                data["difference"] = {
-                    "mean": difference.mean,
-                    "interval": _interval(difference.interval),
-                    "p": difference.adjusted_p,
-                    "pairs": difference.n,
-                    "verdict": str(difference.verdict),
-                    "text": difference.text,
-                }
-        groups.append(data)
-    return {"metric": comparison.metric, "groups": groups, "notes": list(comparison.notes)}
-
-
-def _interval(interval: Any) -> list[float] | None:
-    return None if interval is None else [interval.low, interval.high]

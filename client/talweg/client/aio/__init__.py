@@ -14,6 +14,7 @@ from talweg.client.aio._client import AsyncClient
 from talweg.client.aio._comparison import AsyncComparison
 from talweg.client.aio._jobs import AsyncJob
 from talweg.client.aio.data._stored import AsyncStoredDataset
+from talweg.client.aio.sessions._handle import AsyncSession
 from talweg.client.aio.sweeps._answer import AsyncSweepAnswer
 from talweg.client.aio.sweeps._sweeps import AsyncSweep
 
@@ -21,6 +22,7 @@ __all__ = [
     "AsyncClient",
     "AsyncComparison",
     "AsyncJob",
+    "AsyncSession",
     "AsyncStoredDataset",
     "AsyncSweep",
     "AsyncSweepAnswer",

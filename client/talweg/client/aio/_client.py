@@ -19,6 +19,7 @@ from talweg.client.aio._watchers import Watchers
 from talweg.client.aio.catalogue._catalogue import CatalogueClient
 from talweg.client.aio.data._client import DataClient
 from talweg.client.aio.identity._client import IdentityClient
+from talweg.client.aio.sessions._client import SessionClient
 from talweg.client.aio.sweeps._client import SweepClient
 from talweg.client.comparisons._answer import question
 from talweg.client.data._inputs import time_to_read
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class AsyncClient(CatalogueClient, DataClient, IdentityClient, SweepClient):
+class AsyncClient(CatalogueClient, DataClient, IdentityClient, SweepClient, SessionClient):
     """A connection to a Talweg server for asyncio; an async context manager of one event loop.
 
     Calls are retried while the server is unavailable, up to the timeout. Requests that the server

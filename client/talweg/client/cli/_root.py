@@ -14,6 +14,7 @@ from talweg.client.cli.completions import COMPLETE_VARIABLE
 _HERE = "talweg.client.cli.commands"
 _SWEEPS = f"{_HERE}.sweeps"
 _IDENTITY = f"{_HERE}.identity"
+_SESSIONS = f"{_HERE}.sessions"
 _SYSTEM = f"{_HERE}.system"
 _OWN = {
     "submit": Lazy(f"{_HERE}.submit:submit", "Submit job files and sweep files."),
@@ -24,6 +25,8 @@ _OWN = {
     "sweeps": Lazy(f"{_SWEEPS}.listing:sweeps", "List sweeps."),
     "trials": Lazy(f"{_SWEEPS}.trials:trials", "List the trials of a sweep."),
     "answer": Lazy(f"{_SWEEPS}.answer:answer", "Print what a sweep has shown."),
+    "sessions": Lazy(f"{_SESSIONS}.listing:sessions", "List sessions."),
+    "session": Lazy(f"{_SESSIONS}.session:session", "Look at a session, or close it."),
     "report": Lazy(f"{_SWEEPS}.report:report", "Write the report of a sweep as a page."),
     "show": Lazy(f"{_HERE}.show:show", "Show a job or a sweep: state, results, spec."),
     "metrics": Lazy(f"{_HERE}.metrics:metrics", "Print the recorded points of metrics."),

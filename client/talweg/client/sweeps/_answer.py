@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from talweg.client._values import pandas
 from talweg.client.comparisons._comparison import Comparison
+from talweg.client.sessions._values import ProposalAnswer
 from talweg.client.sweeps._tables import plain_table, trial_table
 from talweg.client.sweeps._values import Trial
 
@@ -28,6 +29,8 @@ class SweepAnswer:
     """Not all that it rests on has ended: it may change."""
     metric: str
     """The objective, of which the trials' values are means."""
+    session_answers: tuple[ProposalAnswer, ...] = ()
+    """Of a sweep in a session: what was decided under its budget, in place of verdicts."""
 
     def to_pandas(self) -> "DataFrame":
         """Return a row per compared value with its statistics, or else per chosen trial.

@@ -11,6 +11,7 @@ from talweg.client._handle import Seconds, to_seconds
 from talweg.client._jobs import Job, listed_jobs, read_metrics
 from talweg.client.comparisons._comparison import Comparison
 from talweg.client.notebooks.sweeps import live_sweep
+from talweg.client.sessions._values import ProposalAnswer
 from talweg.client.sweeps._answer import SweepAnswer
 from talweg.client.sweeps._handle import SweepHandle
 from talweg.client.sweeps._progress import SweepProgress
@@ -188,6 +189,7 @@ class Sweep(SweepHandle):
             remarks=tuple(response.remarks),
             is_provisional=response.is_provisional,
             metric=self._message.spec.objective.metric,
+            session_answers=tuple(map(ProposalAnswer.of, response.session_answers)),
         )
 
     def pause(self, reason: str = "") -> Self:

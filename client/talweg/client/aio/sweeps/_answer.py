@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from talweg.client._values import pandas
 from talweg.client.aio._comparison import AsyncComparison
+from talweg.client.sessions._values import ProposalAnswer
 from talweg.client.sweeps._tables import plain_table, trial_table
 from talweg.client.sweeps._values import Trial
 
@@ -29,6 +30,8 @@ class AsyncSweepAnswer:
     """Not all that it rests on has ended: it may change."""
     metric: str
     """The objective, of which the trials' values are means."""
+    session_answers: tuple[ProposalAnswer, ...] = ()
+    """Of a sweep in a session: what was decided under its budget, in place of verdicts."""
 
     def to_pandas(self) -> "DataFrame":
         """Return a row per compared value with its statistics, or else per chosen trial.

@@ -14,6 +14,7 @@ from talweg.client.aio._jobs import AsyncJob, listed_jobs, read_metrics
 from talweg.client.aio.sweeps._answer import AsyncSweepAnswer
 from talweg.client.aio.sweeps._handle import SweepHandle
 from talweg.client.notebooks.sweeps import live_sweep
+from talweg.client.sessions._values import ProposalAnswer
 from talweg.client.sweeps._progress import SweepProgress
 from talweg.client.sweeps._sweeps import _NAMED_AT_ONCE, _PAGE, _any_of
 from talweg.client.sweeps._values import SweepState, Trial, TrialState, trial_state_number
@@ -186,6 +187,7 @@ class AsyncSweep(SweepHandle):
             remarks=tuple(response.remarks),
             is_provisional=response.is_provisional,
             metric=self._message.spec.objective.metric,
+            session_answers=tuple(map(ProposalAnswer.of, response.session_answers)),
         )
 
     async def pause(self, reason: str = "") -> Self:

@@ -1,0 +1,1 @@
+"""Sessions: comparisons that share one error budget."""

@@ -1,0 +1,1 @@
+"""`talweg sessions` and `talweg session`."""
