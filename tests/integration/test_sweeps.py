@@ -11,7 +11,10 @@ from tests._parts import wait_until
 from tests.integration.faults import kill_child, kill_server, kill_worker, wipe_broker
 from tests.integration.stack import Stack, start_stack, tiny_spec
 
-from talweg.client import Client, SweepState
+from talweg.client import Client, Job, SweepState
+
+# It tells of the machine.
+CLOCKED = ("throughput/samples_per_second",)
 
 
 def sweep_spec(steps: int, **fields: Any) -> dict[str, Any]:
@@ -71,6 +74,53 @@ def test_values_are_compared_by_jobs_that_are_trained(stack: Stack) -> None:
         assert run.data.tags["talweg.sweep"] == sweep.id
         compared = {f"mean/test/mae of {loss}" for loss in ("mse", "mae", "log_cosh")}
         assert compared <= run.data.metrics.keys()
+
+
+def longer(epochs: int, **fields: Any) -> dict[str, Any]:
+    """Two settings, of a network that draws dropout and keeps running statistics."""
+    base = {
+        "task": "multiclass",
+        "dataset": "wine",
+        "model": {"mlp": {"hidden": [8], "dropout": 0.2}},
+        "loss": "cross_entropy",
+        "outputs": {"plots": False},
+        "training": {"epochs": epochs, "log_every_steps": 3},
+    }
+    space = [{"path": "optimizer.adamw.learning_rate", "values": [0.003, 0.03]}]
+    return {"base": base, "space": space, **fields}
+
+
+def result_of(job: Job) -> list[Any]:
+    """Return all that a job has come to."""
+    outcome = job.message.outcome
+    found = job.metrics(points=True)
+    summaries = [
+        (name, each.first, each.last, each.best, each.best_step, each.count)
+        for name, each in sorted(found.summaries.items())
+        if name not in CLOCKED
+    ]
+    # Of the training's points the record keeps some, by the clock; of evaluations all.
+    names = [name for name, *_ in summaries if name.startswith(("val/", "test/"))]
+    series = {name: list(found.series(name)) for name in names}
+    return [outcome.weights_sha256, outcome.weights_step, summaries, series]
+
+
+def test_jobs_with_more_epochs_go_on_and_end_as_if_trained_from_the_beginning(
+    stack: Stack,
+) -> None:
+    with Client(stack.address) as client:
+        short = client.sweep(longer(3)).wait()
+        asked = client.sweep(longer(7), edits=short.name, validate_only=True)
+        found = asked.difference
+        assert found is not None
+        assert (found.num_again, found.num_continued, found.num_taken_over) == (2, 2, 0)
+        assert all("training.epochs 3 -> 7" in each.why for each in found.settings)
+        going_on = client.sweep(longer(7)).wait()
+        anew = client.sweep(longer(7, cache="off")).wait()
+        assert [each.message.num_continued for each in (going_on, anew)] == [2, 0]
+        for one, other in zip(going_on.jobs(), anew.jobs(), strict=True):
+            assert one.message.spec.continued_from.as_whole
+            assert result_of(one) == result_of(other)
 
 
 @pytest.fixture

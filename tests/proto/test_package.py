@@ -31,6 +31,7 @@ PUBLIC = [
     "spec_of_head", "split_sizes", "sweep_id",
     "sweep_name", "taken_names", "task_kind", "tasks", "to_dict", "to_yaml", "trivial_name",
     "undefined_when", "weight_fields", "weights_lines",
+        "why_no_prefix",
 ]  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from talweg.spec.checks.continuation import (
     continuation_warnings,
 )
 from talweg.spec.checks.limits import MAX_SPEC_BYTES
+from talweg.spec.checks.prefix import why_no_prefix
 from talweg.spec.checks.replay import check_replay
 from talweg.spec.errors import MAX_VIOLATIONS, SpecError, Violation
 from talweg.spec.reading.fill import fill, fill_message
@@ -163,4 +164,5 @@ __all__ = [
     "undefined_when",
     "weight_fields",
     "weights_lines",
+    "why_no_prefix",
 ]

@@ -185,6 +185,8 @@ class Answer(_message.Message):
         EQUIVALENCE_P_FIELD_NUMBER: _builtins.int
         VERDICT_FIELD_NUMBER: _builtins.int
         NEEDED_FIELD_NUMBER: _builtins.int
+        NEEDED_LOW_FIELD_NUMBER: _builtins.int
+        NEEDED_HIGH_FIELD_NUMBER: _builtins.int
         LEAST_FIELD_NUMBER: _builtins.int
         SKEWED_FIELD_NUMBER: _builtins.int
         TEXT_FIELD_NUMBER: _builtins.int
@@ -207,6 +209,11 @@ class Answer(_message.Message):
         """With a margin: the number of pairs that would show a true difference of its size with probability
         0.8, by the differences' sd. Absent where no number up to 100,000 would, or sd is unknown or 0.
         """
+        needed_low: _builtins.int
+        """The interval of `needed` with probability 0.8, since few pairs tell sd roughly: by its chi-square
+        distribution, for values that are normal. `needed_high` is absent where it is above 100,000.
+        """
+        needed_high: _builtins.int
         least: _builtins.int
         """Number of pairs from which a difference can be significant, whatever the other groups show."""
         skewed: _builtins.bool
@@ -233,14 +240,16 @@ class Answer(_message.Message):
             equivalence_p: _builtins.float | None = ...,
             verdict: Global___Answer.Verdict.ValueType = ...,
             needed: _builtins.int | None = ...,
+            needed_low: _builtins.int | None = ...,
+            needed_high: _builtins.int | None = ...,
             least: _builtins.int = ...,
             skewed: _builtins.bool = ...,
             text: _builtins.str = ...,
             num_looks: _builtins.int = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p", b"_adjusted_p", "_equivalence_p", b"_equivalence_p", "_mean", b"_mean", "_needed", b"_needed", "_p", b"_p", "_sd", b"_sd", "adjusted_p", b"adjusted_p", "equivalence_p", b"equivalence_p", "interval", b"interval", "mean", b"mean", "needed", b"needed", "p", b"p", "sd", b"sd"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p", b"_adjusted_p", "_equivalence_p", b"_equivalence_p", "_mean", b"_mean", "_needed", b"_needed", "_needed_high", b"_needed_high", "_needed_low", b"_needed_low", "_p", b"_p", "_sd", b"_sd", "adjusted_p", b"adjusted_p", "equivalence_p", b"equivalence_p", "interval", b"interval", "mean", b"mean", "needed", b"needed", "needed_high", b"needed_high", "needed_low", b"needed_low", "p", b"p", "sd", b"sd"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p", b"_adjusted_p", "_equivalence_p", b"_equivalence_p", "_mean", b"_mean", "_needed", b"_needed", "_p", b"_p", "_sd", b"_sd", "adjusted_p", b"adjusted_p", "equivalence_p", b"equivalence_p", "interval", b"interval", "least", b"least", "mean", b"mean", "n", b"n", "needed", b"needed", "num_looks", b"num_looks", "p", b"p", "sd", b"sd", "skewed", b"skewed", "text", b"text", "verdict", b"verdict"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p", b"_adjusted_p", "_equivalence_p", b"_equivalence_p", "_mean", b"_mean", "_needed", b"_needed", "_needed_high", b"_needed_high", "_needed_low", b"_needed_low", "_p", b"_p", "_sd", b"_sd", "adjusted_p", b"adjusted_p", "equivalence_p", b"equivalence_p", "interval", b"interval", "least", b"least", "mean", b"mean", "n", b"n", "needed", b"needed", "needed_high", b"needed_high", "needed_low", b"needed_low", "num_looks", b"num_looks", "p", b"p", "sd", b"sd", "skewed", b"skewed", "text", b"text", "verdict", b"verdict"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         _WhichOneofReturnType__adjusted_p: _TypeAlias = _typing.Literal["adjusted_p"]  # noqa: Y015
         _WhichOneofArgType__adjusted_p: _TypeAlias = _typing.Literal["_adjusted_p", b"_adjusted_p"]  # noqa: Y015
@@ -250,6 +259,10 @@ class Answer(_message.Message):
         _WhichOneofArgType__mean: _TypeAlias = _typing.Literal["_mean", b"_mean"]  # noqa: Y015
         _WhichOneofReturnType__needed: _TypeAlias = _typing.Literal["needed"]  # noqa: Y015
         _WhichOneofArgType__needed: _TypeAlias = _typing.Literal["_needed", b"_needed"]  # noqa: Y015
+        _WhichOneofReturnType__needed_high: _TypeAlias = _typing.Literal["needed_high"]  # noqa: Y015
+        _WhichOneofArgType__needed_high: _TypeAlias = _typing.Literal["_needed_high", b"_needed_high"]  # noqa: Y015
+        _WhichOneofReturnType__needed_low: _TypeAlias = _typing.Literal["needed_low"]  # noqa: Y015
+        _WhichOneofArgType__needed_low: _TypeAlias = _typing.Literal["_needed_low", b"_needed_low"]  # noqa: Y015
         _WhichOneofReturnType__p: _TypeAlias = _typing.Literal["p"]  # noqa: Y015
         _WhichOneofArgType__p: _TypeAlias = _typing.Literal["_p", b"_p"]  # noqa: Y015
         _WhichOneofReturnType__sd: _TypeAlias = _typing.Literal["sd"]  # noqa: Y015
@@ -262,6 +275,10 @@ class Answer(_message.Message):
         def WhichOneof(self, oneof_group: _WhichOneofArgType__mean) -> _WhichOneofReturnType__mean | None: ...
         @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__needed) -> _WhichOneofReturnType__needed | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__needed_high) -> _WhichOneofReturnType__needed_high | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__needed_low) -> _WhichOneofReturnType__needed_low | None: ...
         @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__p) -> _WhichOneofReturnType__p | None: ...
         @_typing.overload

@@ -290,24 +290,35 @@ class Continuation(_message.Message):
 
     JOB_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
+    AS_WHOLE_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     """jobs/ID. The job must have ended and kept a checkpoint."""
     step: _builtins.int
     """Step of the checkpoint; the last one where absent."""
+    as_whole: _builtins.bool
+    """The other job is the first part of this one, bit for bit: its metrics up to there are this job's
+    too, in the record. Only where nothing but training.epochs differs, and nothing depends on the
+    number of epochs. Sweeps set it where they go on from a shorter job that has ended.
+    """
     def __init__(
         self,
         *,
         job: _builtins.str | None = ...,
         step: _builtins.int | None = ...,
+        as_whole: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_job", b"_job", "_step", b"_step", "job", b"job", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_as_whole", b"_as_whole", "_job", b"_job", "_step", b"_step", "as_whole", b"as_whole", "job", b"job", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_job", b"_job", "_step", b"_step", "job", b"job", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_as_whole", b"_as_whole", "_job", b"_job", "_step", b"_step", "as_whole", b"as_whole", "job", b"job", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__as_whole: _TypeAlias = _typing.Literal["as_whole"]  # noqa: Y015
+    _WhichOneofArgType__as_whole: _TypeAlias = _typing.Literal["_as_whole", b"_as_whole"]  # noqa: Y015
     _WhichOneofReturnType__job: _TypeAlias = _typing.Literal["job"]  # noqa: Y015
     _WhichOneofArgType__job: _TypeAlias = _typing.Literal["_job", b"_job"]  # noqa: Y015
     _WhichOneofReturnType__step: _TypeAlias = _typing.Literal["step"]  # noqa: Y015
     _WhichOneofArgType__step: _TypeAlias = _typing.Literal["_step", b"_step"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__as_whole) -> _WhichOneofReturnType__as_whole | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__job) -> _WhichOneofReturnType__job | None: ...
     @_typing.overload

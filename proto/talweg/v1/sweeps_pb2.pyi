@@ -62,6 +62,7 @@ class SweepSpec(_message.Message):
     CACHE_FIELD_NUMBER: _builtins.int
     FAILURE_BUDGET_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    PREDICTED_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Display name; "N values of PATH on DATASET" where absent."""
     trials: _builtins.int
@@ -77,7 +78,9 @@ class SweepSpec(_message.Message):
     cache: Global___SweepSpec.Cache.ValueType
     """Whether jobs that a sweep has run before to their end are taken over. Jobs are equal if their specs
     are, apart from names, experiment, tags, priority and time limit; and if versions and CPU are those
-    of the workers now. Jobs on GPUs and jobs with plug-ins always train anew.
+    of the workers now. Jobs on GPUs and jobs with plug-ins always train anew. A job that differs from
+    an ended one in that it has more epochs goes on from its last checkpoint, where nothing depends on
+    the number of epochs.
     """
     failure_budget: _builtins.int
     """Number of FAILED jobs after which the sweep ends as FAILED; no limit where absent. DIVERGED jobs do
@@ -117,6 +120,10 @@ class SweepSpec(_message.Message):
     def pruning(self) -> Global___Pruning:
         """Which trials are stopped early; none where absent."""
 
+    @_builtins.property
+    def predicted(self) -> Global___Prediction:
+        """What was predicted before the sweep was created; the answer then says how well."""
+
     def __init__(
         self,
         *,
@@ -134,10 +141,11 @@ class SweepSpec(_message.Message):
         cache: Global___SweepSpec.Cache.ValueType | None = ...,
         failure_budget: _builtins.int | None = ...,
         session: _builtins.str | None = ...,
+        predicted: Global___Prediction | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_session", b"_session", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "cache", b"cache", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "pruning", b"pruning", "seeds", b"seeds", "session", b"session", "trials", b"trials"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_session", b"_session", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "cache", b"cache", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "predicted", b"predicted", "pruning", b"pruning", "seeds", b"seeds", "session", b"session", "trials", b"trials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_session", b"_session", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "cache", b"cache", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "pruning", b"pruning", "seeds", b"seeds", "session", b"session", "space", b"space", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_session", b"_session", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "cache", b"cache", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "predicted", b"predicted", "pruning", b"pruning", "seeds", b"seeds", "session", b"session", "space", b"space", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cache: _TypeAlias = _typing.Literal["cache"]  # noqa: Y015
     _WhichOneofArgType__cache: _TypeAlias = _typing.Literal["_cache", b"_cache"]  # noqa: Y015
@@ -169,6 +177,39 @@ class SweepSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__trials) -> _WhichOneofReturnType__trials | None: ...
 
 Global___SweepSpec: _TypeAlias = SweepSpec  # noqa: Y015
+
+@_typing.final
+class Prediction(_message.Message):
+    """What a sweep was predicted to take, such as by `talweg plan`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECONDS_FIELD_NUMBER: _builtins.int
+    SEEDS_FIELD_NUMBER: _builtins.int
+    seconds: _builtins.float
+    """Seconds from its creation to its end."""
+    seeds: _builtins.int
+    """Number of final seeds that show a difference of the margin."""
+    def __init__(
+        self,
+        *,
+        seconds: _builtins.float | None = ...,
+        seeds: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "_seeds", b"_seeds", "seconds", b"seconds", "seeds", b"seeds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "_seeds", b"_seeds", "seconds", b"seconds", "seeds", b"seeds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
+    _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__seeds: _TypeAlias = _typing.Literal["seeds"]  # noqa: Y015
+    _WhichOneofArgType__seeds: _TypeAlias = _typing.Literal["_seeds", b"_seeds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds) -> _WhichOneofReturnType__seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seeds) -> _WhichOneofReturnType__seeds | None: ...
+
+Global___Prediction: _TypeAlias = Prediction  # noqa: Y015
 
 @_typing.final
 class Dimension(_message.Message):
@@ -1000,6 +1041,7 @@ class Sweep(_message.Message):
     IN_FINAL_PHASE_FIELD_NUMBER: _builtins.int
     LAST_CURSOR_FIELD_NUMBER: _builtins.int
     NUM_REUSED_FIELD_NUMBER: _builtins.int
+    NUM_CONTINUED_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     TRACKING_FIELD_NUMBER: _builtins.int
     PROJECT_FIELD_NUMBER: _builtins.int
@@ -1020,6 +1062,8 @@ class Sweep(_message.Message):
     """Cursor of its latest event."""
     num_reused: _builtins.int
     """Number of jobs that were taken over from earlier sweeps."""
+    num_continued: _builtins.int
+    """Number of jobs that went on from a shorter job's checkpoint."""
     project: _builtins.str
     """The project that it belongs to."""
     @_builtins.property
@@ -1071,13 +1115,14 @@ class Sweep(_message.Message):
         in_final_phase: _builtins.bool = ...,
         last_cursor: _builtins.int = ...,
         num_reused: _builtins.int = ...,
+        num_continued: _builtins.int = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
         tracking: _jobs_pb2.TrackingRun | None = ...,
         project: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "spec", b"spec", "tracking", b"tracking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "in_final_phase", b"in_final_phase", "jobs", b"jobs", "last_cursor", b"last_cursor", "message", b"message", "name", b"name", "num_jobs", b"num_jobs", "num_reused", b"num_reused", "num_trials", b"num_trials", "project", b"project", "spec", b"spec", "state", b"state", "tracking", b"tracking", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "in_final_phase", b"in_final_phase", "jobs", b"jobs", "last_cursor", b"last_cursor", "message", b"message", "name", b"name", "num_continued", b"num_continued", "num_jobs", b"num_jobs", "num_reused", b"num_reused", "num_trials", b"num_trials", "project", b"project", "spec", b"spec", "state", b"state", "tracking", b"tracking", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1208,6 +1253,7 @@ class Trial(_message.Message):
     SD_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     REUSED_FIELD_NUMBER: _builtins.int
+    CONTINUED_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     number: _builtins.int
@@ -1229,6 +1275,8 @@ class Trial(_message.Message):
     """Number of SUCCEEDED jobs with a value."""
     reused: _builtins.int
     """Number of its jobs that were taken over from earlier sweeps."""
+    continued: _builtins.int
+    """Number of its jobs that went on from a shorter job's checkpoint."""
     message: _builtins.str
     """Why the spec of the setting was refused, or the trial stopped early; else empty."""
     @_builtins.property
@@ -1259,12 +1307,13 @@ class Trial(_message.Message):
         sd: _builtins.float | None = ...,
         count: _builtins.int = ...,
         reused: _builtins.int = ...,
+        continued: _builtins.int = ...,
         message: _builtins.str = ...,
         decision: Global___Decision | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_sd", b"_sd", "_value", b"_value", "decision", b"decision", "sd", b"sd", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sd", b"_sd", "_value", b"_value", "compared", b"compared", "count", b"count", "decision", b"decision", "is_final", b"is_final", "jobs", b"jobs", "label", b"label", "message", b"message", "number", b"number", "reused", b"reused", "sd", b"sd", "setting", b"setting", "state", b"state", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sd", b"_sd", "_value", b"_value", "compared", b"compared", "continued", b"continued", "count", b"count", "decision", b"decision", "is_final", b"is_final", "jobs", b"jobs", "label", b"label", "message", b"message", "number", b"number", "reused", b"reused", "sd", b"sd", "setting", b"setting", "state", b"state", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__sd: _TypeAlias = _typing.Literal["sd"]  # noqa: Y015
     _WhichOneofArgType__sd: _TypeAlias = _typing.Literal["_sd", b"_sd"]  # noqa: Y015
@@ -1369,12 +1418,17 @@ class CreateSweepRequest(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    EDITS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key of your choice, up to 100 characters: a repeated request with the same body
     returns the same sweep.
     """
     validate_only: _builtins.bool
     """Validate and complete the spec without creating the sweep; tells the number of trials and jobs."""
+    edits: _builtins.str
+    """sweeps/{id} of an earlier version of this sweep: the response then has the difference. The earlier
+    one stays as it is.
+    """
     @_builtins.property
     def spec(self) -> Global___SweepSpec: ...
     def __init__(
@@ -1383,10 +1437,11 @@ class CreateSweepRequest(_message.Message):
         spec: Global___SweepSpec | None = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        edits: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "spec", b"spec", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edits", b"edits", "request_id", b"request_id", "spec", b"spec", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1397,22 +1452,167 @@ class CreateSweepResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SWEEP_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sweep(self) -> Global___Sweep:
         """The sweep; without a name under validate_only."""
+
+    @_builtins.property
+    def difference(self) -> Global___SweepDifference:
+        """What differs from the sweep that `edits` names; absent without it."""
 
     def __init__(
         self,
         *,
         sweep: Global___Sweep | None = ...,
+        difference: Global___SweepDifference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["sweep", b"sweep"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "sweep", b"sweep"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sweep", b"sweep"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "sweep", b"sweep"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateSweepResponse: _TypeAlias = CreateSweepResponse  # noqa: Y015
+
+@_typing.final
+class SweepDifference(_message.Message):
+    """What an edited sweep runs, beside an earlier version of it. It is of the search alone: which settings
+    the final jobs have depends on what comes of it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SweepDifference._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: SweepDifference._Kind.ValueType  # 0
+        NEW: SweepDifference._Kind.ValueType  # 1
+        """The earlier sweep does not have it."""
+        KEPT: SweepDifference._Kind.ValueType  # 2
+        """Both have it, and what has ended of it is taken over."""
+        AGAIN: SweepDifference._Kind.ValueType  # 3
+        """Both have it, and its jobs are run again, or go on."""
+        REMOVED: SweepDifference._Kind.ValueType  # 4
+        """The new sweep does not have it. Its jobs stay in the record."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What becomes of a setting."""
+
+    KIND_UNSPECIFIED: SweepDifference.Kind.ValueType  # 0
+    NEW: SweepDifference.Kind.ValueType  # 1
+    """The earlier sweep does not have it."""
+    KEPT: SweepDifference.Kind.ValueType  # 2
+    """Both have it, and what has ended of it is taken over."""
+    AGAIN: SweepDifference.Kind.ValueType  # 3
+    """Both have it, and its jobs are run again, or go on."""
+    REMOVED: SweepDifference.Kind.ValueType  # 4
+    """The new sweep does not have it. Its jobs stay in the record."""
+
+    @_typing.final
+    class Setting(_message.Message):
+        """A setting."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KIND_FIELD_NUMBER: _builtins.int
+        LABEL_FIELD_NUMBER: _builtins.int
+        NUM_JOBS_FIELD_NUMBER: _builtins.int
+        NUM_TAKEN_OVER_FIELD_NUMBER: _builtins.int
+        NUM_CONTINUED_FIELD_NUMBER: _builtins.int
+        WHY_FIELD_NUMBER: _builtins.int
+        kind: Global___SweepDifference.Kind.ValueType
+        label: _builtins.str
+        """The setting in words."""
+        num_jobs: _builtins.int
+        """Its jobs in the new sweep, one a seed."""
+        num_taken_over: _builtins.int
+        """Those that are taken over."""
+        num_continued: _builtins.int
+        """Those that go on from a shorter job's checkpoint."""
+        why: _builtins.str
+        """Why its other jobs train anew: what has changed, or what is missing; empty of a new one."""
+        def __init__(
+            self,
+            *,
+            kind: Global___SweepDifference.Kind.ValueType = ...,
+            label: _builtins.str = ...,
+            num_jobs: _builtins.int = ...,
+            num_taken_over: _builtins.int = ...,
+            num_continued: _builtins.int = ...,
+            why: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "label", b"label", "num_continued", b"num_continued", "num_jobs", b"num_jobs", "num_taken_over", b"num_taken_over", "why", b"why"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SWEEP_FIELD_NUMBER: _builtins.int
+    NUM_NEW_FIELD_NUMBER: _builtins.int
+    NUM_KEPT_FIELD_NUMBER: _builtins.int
+    NUM_AGAIN_FIELD_NUMBER: _builtins.int
+    NUM_REMOVED_FIELD_NUMBER: _builtins.int
+    NUM_JOBS_FIELD_NUMBER: _builtins.int
+    NUM_TAKEN_OVER_FIELD_NUMBER: _builtins.int
+    NUM_CONTINUED_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    IS_COMPLETE_FIELD_NUMBER: _builtins.int
+    REMARKS_FIELD_NUMBER: _builtins.int
+    sweep: _builtins.str
+    """sweeps/{id} of the earlier one."""
+    num_new: _builtins.int
+    """Number of settings of each kind."""
+    num_kept: _builtins.int
+    num_again: _builtins.int
+    num_removed: _builtins.int
+    num_jobs: _builtins.int
+    """Number of jobs of the settings that were looked at, and what becomes of them; the others train anew."""
+    num_taken_over: _builtins.int
+    num_continued: _builtins.int
+    is_complete: _builtins.bool
+    """Whether all settings were looked at: 1,000 jobs of each sweep are. Otherwise the numbers are of
+    these.
+    """
+    @_builtins.property
+    def settings(self) -> _containers.RepeatedCompositeFieldContainer[Global___SweepDifference.Setting]:
+        """The settings that are not kept, then those that are: at most 100."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What differs, as PATH: OLD -> NEW, at most 20; of `space` the settings tell, if is_complete."""
+
+    @_builtins.property
+    def remarks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the numbers cannot tell, in words."""
+
+    def __init__(
+        self,
+        *,
+        sweep: _builtins.str = ...,
+        num_new: _builtins.int = ...,
+        num_kept: _builtins.int = ...,
+        num_again: _builtins.int = ...,
+        num_removed: _builtins.int = ...,
+        num_jobs: _builtins.int = ...,
+        num_taken_over: _builtins.int = ...,
+        num_continued: _builtins.int = ...,
+        settings: _abc.Iterable[Global___SweepDifference.Setting] | None = ...,
+        changes: _abc.Iterable[_builtins.str] | None = ...,
+        is_complete: _builtins.bool = ...,
+        remarks: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "is_complete", b"is_complete", "num_again", b"num_again", "num_continued", b"num_continued", "num_jobs", b"num_jobs", "num_kept", b"num_kept", "num_new", b"num_new", "num_removed", b"num_removed", "num_taken_over", b"num_taken_over", "remarks", b"remarks", "settings", b"settings", "sweep", b"sweep"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SweepDifference: _TypeAlias = SweepDifference  # noqa: Y015
 
 @_typing.final
 class GetSweepRequest(_message.Message):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from google.protobuf.message import Message
 
-from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.spec_pb2 import Continuation, JobSpec
 
 _DECIDING = (
     "task",
@@ -48,7 +48,7 @@ def num_repeats(specs: Sequence[JobSpec]) -> int:
     distinct = {
         tuple(
             message.SerializeToString(deterministic=True)
-            for message in (_deciding(spec), spec.continued_from)
+            for message in (_deciding(spec), _other(spec))
         )
         for spec in specs
     }
@@ -61,9 +61,14 @@ def _deciding(spec: JobSpec) -> JobSpec:
         getattr(deciding, part).CopyFrom(getattr(spec, part))
     for name in _TELLING:
         deciding.training.ClearField(name)  # type: ignore[arg-type]
-    if spec.HasField("continued_from"):
+    if _other(spec).job:
         deciding.continued_from.SetInParent()
     return deciding
+
+
+def _other(spec: JobSpec) -> Continuation:
+    """Return whose training a job goes on with; nothing where that changes nothing."""
+    return Continuation() if spec.continued_from.as_whole else spec.continued_from
 
 
 def _differing(messages: Sequence[Message], path: str) -> list[str]:

@@ -71,6 +71,7 @@ from talweg.server.services.sweep_runs import SweepRunService
 from talweg.server.services.sweeps.answering import SweepAnswerService
 from talweg.server.services.sweeps.control import SweepControlService
 from talweg.server.services.sweeps.creation import CreationService
+from talweg.server.services.sweeps.difference import DifferenceService
 from talweg.server.services.sweeps.lookup import SweepService
 from talweg.server.services.sweeps.runner import SweepRunner
 from talweg.server.services.tokens import TokenService
@@ -347,6 +348,7 @@ class Server:
         )
         services = SweepServices(
             creation=CreationService(self.database, self._submission, self._sweeps.wake),
+            difference=DifferenceService(self.database),
             sweeps=self._sweep_lookup,
             control=SweepControlService(self.database, self._sweeps.wake),
             answers=SweepAnswerService(self.database, comparison, answers, sessions),

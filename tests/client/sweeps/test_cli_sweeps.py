@@ -56,6 +56,31 @@ def test_submit_and_watch_end_with_the_answer(talweg: Talweg, train: Train, writ
     assert "\x1b" not in done.out
 
 
+def test_an_edited_sweep_shows_what_differs_and_needs_yes(
+    talweg: Talweg, client: Client, train: Train, write: Write
+) -> None:
+    train(by_setting)
+    name = "an edited sweep"
+    first = talweg("submit", write(sweep(display_name=name)), "--watch")
+    assert first.status == 0
+    assert "an edit of" not in first.err
+    # What differs in nothing needs no answer.
+    again = talweg("submit", write(sweep(display_name=name)), "--dry-run")
+    assert again.status == 0
+    edited = write(sweep(display_name=name, seeds=2))
+    number = len(list(client.sweeps()))
+    refused = talweg("submit", edited)
+    assert refused.status == 2
+    assert "add --yes" in refused.err
+    assert "seeds.count: 1 -> 2" in refused.err
+    assert "settings: 0 new, 0 kept, 4 run again, 0 removed" in refused.err
+    assert len(list(client.sweeps())) == number
+    assert talweg("submit", edited, "--yes").status == 0
+    assert len(list(client.sweeps())) == number + 1
+    assert talweg("submit", edited, "--edits", "nobody").status == 3
+    assert len(list(client.sweeps())) == number + 1
+
+
 def test_watch_of_a_sweep_that_has_ended(talweg: Talweg, client: Client, train: Train) -> None:
     train(by_setting)
     created = client.sweep(sweep()).wait(120)

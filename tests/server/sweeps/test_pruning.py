@@ -15,7 +15,7 @@ from talweg.server.services.sweeps import submitting
 from talweg.server.services.sweeps.pairing import signed_rank_p
 from talweg.server.services.sweeps.plans import Plans
 from talweg.server.services.sweeps.pruning import decide, reached
-from talweg.server.services.sweeps.reusing import digest_of
+from talweg.server.services.sweeps.reusing import cell_of
 from talweg.server.store.record.rows import JobRow
 from talweg.server.store.sweeps import sweeps
 from talweg.v1.jobs_pb2 import Environment, Job, Outcome
@@ -206,6 +206,8 @@ async def test_a_job_deleted_while_it_is_taken_over_is_trained(
 def test_only_jobs_that_name_all_they_read_are_taken_over(
     fields: dict[str, Any], is_taken_over: bool
 ) -> None:
-    digest = digest_of(spec(**fields))
+    digest = cell_of(spec(**fields)).digest
     assert bool(digest) == is_taken_over
-    assert (digest == digest_of(spec())) == (set(fields) <= {"display_name", "tags", "experiment"})
+    assert (digest == cell_of(spec()).digest) == (
+        set(fields) <= {"display_name", "tags", "experiment"}
+    )

@@ -297,10 +297,12 @@ def test_an_ended_job_keeps_the_last_or_none(
     assert record.is_in_order()
 
 
-def continued_record(folder: Path) -> Record:
+def continued_record(folder: Path, **fields: Any) -> Record:
     """Another job's end has become a new job's beginning."""
     first = Record(folder, outputs={"checkpoint": True})
     keeper = first.begin()
+    first.teller.told = {"val/loss": {"count": 3}}
+    first.stopwatch.seconds = 7.5
     for step in (10, 20):
         save(keeper, step)
     keeper.job_ends()
@@ -308,7 +310,7 @@ def continued_record(folder: Path) -> Record:
     keeper.clean_up()
     second = Record(
         folder,
-        continued_from={"job": "jobs/a", "step": 20},
+        continued_from={"job": "jobs/a", "step": 20, **fields},
         outputs={"checkpoint": True},
     )
     second.job = "jobs/b"
@@ -339,6 +341,17 @@ def test_a_continued_job_begins_in_the_others_state(tmp_path: Path) -> None:
     # The other job's is untouched.
     assert record.blobs.names("jobs/a/checkpoints") != []
     assert loaded(continued_record(tmp_path).begin()) == 20
+
+
+def test_a_first_part_brings_its_metrics_and_its_time(tmp_path: Path) -> None:
+    record = continued_record(tmp_path, as_whole=True)
+    assert loaded(record.begin()) == 20
+    assert record.teller.told == {"val/loss": {"count": 3}}
+    assert record.stopwatch.seconds == 7.5
+    # Without it the job is trained from its beginning, with the same result.
+    record.blobs.remove(record.kept[0].name + ".safetensors")
+    assert record.begin().load() is None
+    assert "trained from its beginning" in record.teller.lines[-1]
 
 
 def test_a_continued_job_does_not_begin_anew(tmp_path: Path) -> None:

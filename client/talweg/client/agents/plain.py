@@ -21,8 +21,11 @@ def of_job(job: Job) -> dict[str, Any]:
 
 
 def of_sweep(sweep: Sweep) -> dict[str, Any]:
-    """Return a sweep."""
-    return to_dict(sweep.message)
+    """Return a sweep, with how it differs from the one that it edits."""
+    data = to_dict(sweep.message)
+    if sweep.difference is not None:
+        data["difference"] = to_dict(sweep.difference)
+    return data
 
 
 def of_trial(trial: Trial) -> dict[str, Any]:

@@ -132,13 +132,16 @@ class Tools:
         described.pop("pictures", None)
         return described
 
-    def check(self, spec: dict[str, Any]) -> dict[str, Any]:
+    def check(self, spec: dict[str, Any], edits: str = "") -> dict[str, Any]:
         """Check the spec of a job or of a sweep and complete it, without running anything.
 
-        A sweep has `base` and `space`. All violations are reported at once.
+        A sweep has `base` and `space`. All violations are reported at once. `edits` is sweeps/ID
+        of an earlier version of a sweep: the result tells which settings are new, kept, to be run
+        again, and removed.
         """
         if _is_sweep(spec):
-            return plain.of_sweep(self._client.sweep(_sweep_of(spec), validate_only=True))
+            checked = self._client.sweep(_sweep_of(spec), validate_only=True, edits=edits)
+            return plain.of_sweep(checked)
         return to_dict(self._client.submit(_job_of(spec), validate_only=True).message)
 
     def submit(

@@ -21,6 +21,8 @@ class SweepInfo:
         """Wrap a message."""
         self._as_of = 0.0
         self._take_message(message)
+        self.difference: sweeps_pb2.SweepDifference | None = None
+        """What differs from the sweep that it was created, or validated, as an edit of."""
 
     @property
     def message(self) -> sweeps_pb2.Sweep:

@@ -9,6 +9,7 @@ from talweg.server.servicers.convert import LARGEST_MESSAGE, comparison_message,
 from talweg.server.services.sweeps.answering import SweepAnswerService
 from talweg.server.services.sweeps.control import SweepControlService
 from talweg.server.services.sweeps.creation import CreationService
+from talweg.server.services.sweeps.difference import DifferenceService
 from talweg.server.services.sweeps.lookup import SweepService
 from talweg.server.services.sweeps.messages import sweep_message
 from talweg.server.store.record.rows import SweepRow
@@ -22,6 +23,8 @@ class SweepServices:
 
     creation: CreationService
     """Creates sweeps."""
+    difference: DifferenceService
+    """Compares sweeps with earlier versions of them."""
     sweeps: SweepService
     """Reads and follows them."""
     control: SweepControlService
@@ -44,13 +47,22 @@ class SweepServicer(SweepServiceServicer):
     async def CreateSweep(  # noqa: D102 - documented in the proto
         self, request: pb.CreateSweepRequest, context: Any
     ) -> pb.CreateSweepResponse:
-        row = await self._services.creation.create(
+        creation, difference = self._services.creation, None
+        if request.edits:
+            # Before any job of the new one has begun.
+            checked = await creation.create(
+                request.spec, request.request_id, validate_only=True, caller=context.peer()
+            )
+            difference = await self._services.difference.difference(
+                checked.sweep_spec, request.edits
+            )
+        row = await creation.create(
             request.spec,
             request.request_id,
             validate_only=request.validate_only,
             caller=context.peer(),
         )
-        return pb.CreateSweepResponse(sweep=await self._message(row))
+        return pb.CreateSweepResponse(sweep=await self._message(row), difference=difference)
 
     async def GetSweep(  # noqa: D102
         self, request: pb.GetSweepRequest, context: Any

@@ -142,6 +142,35 @@ def values_at(connection: Connection, metric: str, steps: Mapping[int, int]) -> 
     return values
 
 
+def points_until(connection: Connection, seq: int, step: int) -> list[Event]:
+    """Return the metrics that a job has told of up to a step, as a longer job would.
+
+    Args:
+        connection: To read by.
+        seq: The job.
+        step: Its last one, after which it was evaluated.
+    """
+    statement = (
+        select(events.c.event)
+        .where(events.c.job == seq, events.c.kind == "metrics")
+        .order_by(events.c.cursor)
+    )
+    points = [Event.FromString(data) for data in connection.execute(statement).scalars()]
+    evaluated = [
+        index
+        for index, point in enumerate(points)
+        if point.metrics.step == step
+        and any(name.startswith("val/") for name in point.metrics.values)
+    ]
+    # What follows are the test and the point that ends a training: a longer one has neither there.
+    end = evaluated[-1] if evaluated else -1
+    return [
+        Event(metrics=point.metrics)
+        for index, point in enumerate(points)
+        if point.metrics.step < step or index <= end
+    ]
+
+
 def last_cursors(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
     """Return the number of the latest event of each of these jobs."""
     statement = select(jobs.c.id, jobs.c.last_cursor).where(jobs.c.id.in_(ids))

@@ -75,6 +75,8 @@ class NewJob:
 
     session: str = ""
     """The id of its session; empty where it is of none."""
+    first_part: tuple[int, int] | None = None
+    """The job, by its `seq`, and the step up to which its metrics are this job's too."""
 
 
 def insert_jobs(tx: Transaction, new: Sequence[NewJob]) -> dict[str, JobRow]:
@@ -124,7 +126,17 @@ def insert_jobs(tx: Transaction, new: Sequence[NewJob]) -> dict[str, JobRow]:
         tx.changes.queues.add(row.queue)
     # Nobody can watch a job that nobody knows yet: no need to tell of these events.
     events.insert_first(tx, queued)
+    for job in new:
+        if job.first_part is not None and job.id in rows:
+            row = rows[job.id]
+            rows[job.id] = change(tx, row, last_cursor=_with_first_part(tx, row, job.first_part))
     return rows
+
+
+def _with_first_part(tx: Transaction, row: JobRow, first_part: tuple[int, int]) -> int:
+    source, step = first_part
+    points = events.points_until(tx.connection, source, step)
+    return events.append(tx, row, points)
 
 
 # What a new job brings, and what is written for it: all but its number, which the table gives.

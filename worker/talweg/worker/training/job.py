@@ -191,13 +191,14 @@ class _Run:
         setup.state.update.close()
         if isinstance(ending, Stop):
             return self._stopped(ending, setup, checkpoints)
+        if ending is None and self._spec.outputs.checkpoint:
+            # Before the point that ends a training: a longer one has none there.
+            checkpoints.save()
         self._flush(setup)
         if ending is not None:
             if checkpoints.kept_step is not None and not ending.HasField("good_step"):
                 ending.good_step = checkpoints.kept_step
             return _diverged(ending, steps=setup.state.applied)
-        if self._spec.outputs.checkpoint:
-            checkpoints.save()
         self._take_best(setup.state)
         bad = setup.weights.bad()
         if bad:

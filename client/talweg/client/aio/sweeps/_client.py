@@ -24,7 +24,12 @@ class SweepClient:
     _connection: "Connection"
 
     async def sweep(
-        self, spec: SweepLike, *, request_id: str | None = None, validate_only: bool = False
+        self,
+        spec: SweepLike,
+        *,
+        request_id: str | None = None,
+        validate_only: bool = False,
+        edits: str = "",
     ) -> AsyncSweep:
         """Create a sweep: many settings of one job. A data file of its base is uploaded first.
 
@@ -34,9 +39,13 @@ class SweepClient:
                 Generated if absent, so that retries are safe.
             validate_only: Only check and complete the spec: the returned sweep has no name, and
                 tells the number of its trials and jobs.
+            edits: ``sweeps/{id}``, or the id alone, of an earlier version of this sweep: the
+                `difference` of the returned one tells which settings are new, kept, to be run
+                again, and removed. The earlier one stays as it is.
 
         Raises:
             InvalidSpec: The spec is invalid; with all violations.
+            NotFound: The sweep of `edits` does not exist.
             AlreadyExists: The request id was used for another spec.
             OSError: The sweep file cannot be read.
             TalwegError: Another error of the server.
@@ -47,12 +56,18 @@ class SweepClient:
             inputs = Inputs(self._connection)
             whole.base.CopyFrom(await inputs.resolved(whole.base))
         request = sweeps_pb2.CreateSweepRequest(
-            spec=whole, request_id=request_id or new_request_id(), validate_only=validate_only
+            spec=whole,
+            request_id=request_id or new_request_id(),
+            validate_only=validate_only,
+            edits=sweep_name(edits.removeprefix("sweeps/")) if edits else "",
         )
         response = await self._connection.call(
             self._connection.sweeps.CreateSweep, request, at_least=time_to_read([whole.base])
         )
-        return AsyncSweep(self._connection, response.sweep)
+        sweep = AsyncSweep(self._connection, response.sweep)
+        if response.HasField("difference"):
+            sweep.difference = response.difference
+        return sweep
 
     async def get_sweep(self, name: str) -> AsyncSweep:
         """Return the handle of a sweep.

@@ -11,6 +11,7 @@ from talweg.client._files import MAX_FILE_BYTES, gather, text_value
 from talweg.client.cli import _problems
 from talweg.client.cli._common import Session, json_option, note, print_json, say
 from talweg.client.cli._targets import Target, target_json
+from talweg.client.cli.commands.sweeps.editing import may_create
 from talweg.client.cli.commands.sweeps.submitting import print_planned
 from talweg.client.cli.commands.sweeps.watching import DETACHED, follow_sweeps
 from talweg.client.sweeps._files import read_specs, specs_of
@@ -52,6 +53,13 @@ class _Source(NamedTuple):
     help="Change a field of every job, or of a sweep's base, such as training.epochs=5. "
     "Repeatable.",
 )
+@click.option(
+    "--edits",
+    metavar="SWEEP",
+    help="The earlier version of the sweep; else the latest one of its display_name. What differs "
+    "is shown, and asked about, before anything runs.",
+)
+@click.option("--yes", is_flag=True, help="Create an edited sweep without asking.")
 @click.option("--watch", is_flag=True, help="Follow jobs and sweeps until they end.")
 @click.option(
     "--dry-run",
@@ -64,6 +72,8 @@ def submit(
     session: Session,
     files: Sequence[str],
     overrides: Sequence[str],
+    edits: str | None,
+    yes: bool,
     watch: bool,
     dry_run: bool,
     as_json: bool,
@@ -80,13 +90,19 @@ def submit(
     specs = [spec for source in sources for spec in source.jobs]
     num_sweeps = sum(len(source.sweeps) for source in sources)
     with session.client() as client:
+        checked: tuple[Sequence[Job], Sequence[Sweep]] = ((), ())
         if dry_run or len(specs) + num_sweeps > 1:
             status, checked = _check(client, sources)
             if status:
                 return status
-            if dry_run:
-                _print_checked(checked, as_json=as_json)
-                return 0
+        wanted = [spec for source in sources for spec in source.sweeps]
+        skip = yes or dry_run
+        if not all(may_create(client, each, edits=edits or "", yes=skip) for each in wanted):
+            note("nothing was submitted")
+            return _problems.USAGE
+        if dry_run:
+            _print_checked(checked, as_json=as_json)
+            return 0
         status, jobs = _submit_jobs(client, sources)
         sweeps: list[Sweep] = []
         if not status:

@@ -16,6 +16,7 @@ from talweg.spec import (
     continuation_changes,
     continuation_warnings,
     job_id,
+    why_no_prefix,
 )
 from talweg.v1.jobs_pb2 import Checkpoint, Job
 from talweg.v1.spec_pb2 import JobSpec
@@ -43,6 +44,8 @@ def continued(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | In
         return refused([checkpoint])
     assert row is not None
     violations = check_continuation(row.job_spec, spec, checkpoint)
+    if spec.continued_from.as_whole and not violations:
+        violations = _whole(row, spec, checkpoint)
     if violations:
         return refused(violations)
     whole = JobSpec()
@@ -59,7 +62,30 @@ def continued(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | In
         warnings=warned.SerializeToString(deterministic=True),
         checkpoints=Kept(checkpoints=[start]).SerializeToString(),
         why=_why(row, whole),
+        first_part=(row.seq, checkpoint.step) if spec.continued_from.as_whole else None,
     )
+
+
+def last_checkpoint(row: JobRow) -> Checkpoint | None:
+    """Return the checkpoint of the end of a job that has ended; None where it has kept none."""
+    own = [each for each in row.kept if _is_of(row.name, each.name) and not each.best]
+    if not own or own[-1].epoch != row.job_spec.training.epochs:
+        return None
+    return own[-1]
+
+
+def _whole(row: JobRow, spec: JobSpec, checkpoint: Checkpoint) -> list[Violation]:
+    """Check that a job's first part is the whole job that it goes on with."""
+    why = why_no_prefix(row.job_spec, spec)
+    if not why and row.state != Job.SUCCEEDED:
+        why = "it has not SUCCEEDED"
+    if not why and checkpoint != last_checkpoint(row):
+        why = f"step {checkpoint.step} is not its end"
+    if not why:
+        return []
+    allowed = f"a job that {row.name} is the first part of, but for which {why}"
+    hint = "leave as_whole out: the job then has metrics of its own from that step on"
+    return [Violation("continued_from.as_whole", "true", allowed, hint)]
 
 
 def _checkpoint(row: JobRow | None, spec: JobSpec) -> Checkpoint | Violation:

@@ -48,6 +48,9 @@ class Submission:
     validate_only: bool = False
     """Change nothing."""
 
+    why: str = "submitted"
+    """Why the job waits, in words."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -135,6 +138,7 @@ def _in_order(
         request_digest=digest,
         links=links_of(spec),
         session="" if spec.HasField("replay") else spec.session,
+        why=submission.why,
     )
     names_others = any(
         spec.HasField(part) for part in ("continued_from", "replay", "weights")

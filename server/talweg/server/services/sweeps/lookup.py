@@ -101,6 +101,7 @@ class SweepService:
             best=self._messages(connection, row, [trial for trial in best if trial is not None]),
             num_reused=trials.num_reused(connection, row.seq),
             tracking=self._runs(connection, [row]).get(row.seq),
+            num_continued=trials.num_continued(connection, row.seq),
         )
 
     def _runs(self, connection: Connection, rows: Sequence[SweepRow]) -> dict[int, TrackingRun]:

@@ -30,6 +30,8 @@ class SweepView:
     """How many of its jobs were taken over from earlier sweeps."""
     tracking: TrackingRun | None = None
     """Its summary in MLflow; None while there is none."""
+    num_continued: int = 0
+    """How many of its jobs went on from shorter ones."""
 
 
 def sweep_message(view: SweepView) -> Sweep:
@@ -53,6 +55,7 @@ def sweep_message(view: SweepView) -> Sweep:
         best=view.best,
         in_final_phase=row.is_final,
         num_reused=view.num_reused,
+        num_continued=view.num_continued,
         last_cursor=row.last_cursor if row.id else 0,
         tracking=view.tracking,
     )
@@ -90,6 +93,7 @@ def trial_message(trial: TrialRow, plan: Plan, jobs: Sequence[TrialJob]) -> Tria
         count=trial.count,
         message=trial.message,
         reused=sum(job.reused for job in jobs),
+        continued=sum(job.continued for job in jobs),
         decision=decision_of(trial) if trial.decision else None,
     )
 

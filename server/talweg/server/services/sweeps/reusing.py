@@ -1,44 +1,97 @@
 """Jobs that are taken over from earlier sweeps instead of being trained again.
 
 A job is a pure function of its spec, the versions and the CPU. So what stands in the record under
-the same digest, computed by the same versions on the same kind of CPU, is its result.
+the same digest, computed by the same versions on the same kind of CPU, is its result. And a job
+that differs in its epochs alone may be the first part of a longer one: see `talweg.spec`.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 
 from sqlalchemy import Connection
 
 from talweg.server.services.plugins import told
+from talweg.server.services.submission.continuation import last_checkpoint
 from talweg.server.store.record.rows import JobRow
 from talweg.server.store.sweeps import trials
+from talweg.spec import fill_message, why_no_prefix
 from talweg.spec.broker import DEFAULT_QUEUE
 from talweg.spec.plugins import plugin_uses
-from talweg.v1.jobs_pb2 import Environment, Outcome
-from talweg.v1.spec_pb2 import JobSpec, Resources
+from talweg.v1.jobs_pb2 import Checkpoint, Environment, Outcome
+from talweg.v1.spec_pb2 import JobSpec, Resources, Training
 
 # They cannot change what comes of a job.
 _NAMES = ("display_name", "experiment", "tags", "priority")
 _MATTERS = ("talweg", "torch", "python", "device", "cpu_capability")
 
 
-def digest_of(spec: JobSpec) -> bytes:
-    """Return a digest that equal jobs have in common; empty for one that always trains anew.
+@dataclass(frozen=True)
+class Cell:
+    """What a job is known by."""
+
+    digest: bytes = b""
+    """Equal jobs have it in common; empty for one that always trains anew."""
+    lineage: bytes = b""
+    """Jobs that differ in their epochs alone have it in common; empty as `digest`, and where the
+    length is not in epochs."""
+    epochs: int = 0
+    """How many it has; 0 where its length is not in epochs."""
+
+
+NO_CELL = Cell()
+"""Of a job that always trains anew."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A job that a longer one may go on from."""
+
+    job: JobRow
+    """The job, which SUCCEEDED."""
+    checkpoint: Checkpoint | None
+    """Of its end; None where the longer one must train anew."""
+    why: str
+    """Why it must; empty where it goes on."""
+
+
+def cell_of(spec: JobSpec) -> Cell:
+    """Return what a job is known by.
 
     Args:
         spec: As the sweep submits it, without defaults.
     """
     if spec.resources.device == Resources.cuda or any(plugin_uses(spec)):
-        return b""
+        return NO_CELL
     if not _is_pinned(spec):
-        return b""
+        return NO_CELL
+    deciding = _deciding(spec)
+    digest = _digest(deciding)
+    if spec.training.HasField("steps"):
+        return Cell(digest)
+    epochs = spec.training.epochs if spec.training.HasField("epochs") else _default_epochs()
+    # No job has it, so that no digest is mistaken for a lineage.
+    deciding.training.epochs = 0
+    return Cell(digest, _digest(deciding), epochs)
+
+
+@cache
+def _default_epochs() -> int:
+    return fill_message(Training()).epochs
+
+
+def _deciding(spec: JobSpec) -> JobSpec:
     deciding = JobSpec()
     deciding.CopyFrom(spec)
     for name in _NAMES:
         deciding.ClearField(name)  # type: ignore[arg-type]
     deciding.resources.ClearField("time_limit_seconds")
+    return deciding
+
+
+def _digest(deciding: JobSpec) -> bytes:
     body = deciding.SerializeToString(deterministic=True)
     # Another version may fill a spec otherwise.
     return hashlib.sha256(_version() + b"\0" + body).digest()
@@ -77,6 +130,48 @@ def finished(connection: Connection, digests: Sequence[bytes]) -> Mapping[bytes,
         for job in of_digest
         if _alike(Outcome.FromString(job.outcome or b"").environment, here)
     }
+
+
+def sources(connection: Connection, cells: Sequence[Cell]) -> Mapping[Cell, Source]:
+    """Return the jobs that longer ones may go on from.
+
+    Args:
+        connection: To read by.
+        cells: Of jobs that are due.
+
+    Returns:
+        By cell, the longest job that it goes on from; where there is none, the longest one of
+        fewer epochs, with why it does not.
+    """
+    known = trials.relatives(connection, [each.lineage for each in cells])
+    here = _environment(connection) if known else None
+    if here is None:
+        return {}
+    found = {}
+    for cell in cells:
+        shorter = [
+            job
+            for job in known.get(cell.lineage, ())
+            if job.job_spec.training.epochs < cell.epochs
+            and _alike(Outcome.FromString(job.outcome or b"").environment, here)
+        ]
+        shorter.sort(key=lambda job: job.job_spec.training.epochs)
+        possible = [_source(job, cell.epochs) for job in reversed(shorter)]
+        going_on = next((each for each in possible if not each.why), None)
+        if going_on is not None or possible:
+            found[cell] = going_on or possible[0]
+    return found
+
+
+def _source(job: JobRow, epochs: int) -> Source:
+    longer = JobSpec()
+    longer.CopyFrom(job.job_spec)
+    longer.training.epochs = epochs
+    why = why_no_prefix(job.job_spec, longer)
+    checkpoint = None if why else last_checkpoint(job)
+    if not why and checkpoint is None:
+        why = "its last checkpoint is gone"
+    return Source(job, checkpoint, why)
 
 
 def _environment(connection: Connection) -> Environment | None:

@@ -15,8 +15,16 @@ from talweg.server.services.submission.preparing import Submission
 from talweg.server.services.submission.submit import Answer, SubmissionService
 from talweg.server.services.submission.violations import refused
 from talweg.server.services.sweeps.messages import trial_message
-from talweg.server.services.sweeps.reusing import digest_of, finished
+from talweg.server.services.sweeps.reusing import (
+    NO_CELL,
+    Cell,
+    Source,
+    cell_of,
+    finished,
+    sources,
+)
 from talweg.server.services.sweeps.settling import num_seeds
+from talweg.server.store import jobs
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import JobRow, SweepRow, TrialRow
 from talweg.server.store.sweeps import sweeps, trials
@@ -47,10 +55,12 @@ class Next:
     """Its values."""
     spec: JobSpec = field(default_factory=JobSpec)
     """The job."""
-    digest: bytes = b""
-    """Of the job; empty where it always trains anew."""
+    cell: Cell = NO_CELL
+    """What the job is known by."""
     known: JobRow | None = None
     """A job that is taken over instead."""
+    source: Source | None = None
+    """A shorter job that it goes on from, or might have."""
     refusal: InvalidSpec | None = None
     """Why there is no such job."""
 
@@ -58,6 +68,11 @@ class Next:
     def is_submitted(self) -> bool:
         """Whether it takes a place among the jobs that wait or run."""
         return self.known is None and self.refusal is None
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether it goes on from a shorter job's checkpoint."""
+        return self.source is not None and not self.source.why
 
 
 class Submitter:
@@ -126,6 +141,16 @@ def _submission(due: Next, row: SweepRow) -> Submission:
     spec = due.spec
     spec.tags[TAG_SWEEP] = row.id
     spec.tags[TAG_TRIAL] = str(due.trial.number)
+    source = due.source
+    if source is None:
+        return Submission(spec)
+    if source.checkpoint is None:
+        epochs = source.job.job_spec.training.epochs
+        why = f"submitted; does not go on from {source.job.name} of {epochs} epochs: {source.why}"
+        return Submission(spec, why=why)
+    spec.continued_from.job = source.job.name
+    spec.continued_from.step = source.checkpoint.step
+    spec.continued_from.as_whole = True
     return Submission(spec)
 
 
@@ -158,12 +183,19 @@ def _due(
     # As many as there is room for, and on while all of them are known: they take no room.
     while len(due) < _MOST_TAKEN_OVER:
         some = [_completed(each, plan) for each in islice(coming, room)]
-        known = finished(connection, [each.digest for each in some])
-        some = [replace(each, known=known.get(each.digest)) for each in some]
-        due += some
+        known = finished(connection, [each.cell.digest for each in some])
+        some = [replace(each, known=known.get(each.cell.digest)) for each in some]
+        due += _with_sources(connection, some)
         if len(some) < room or not all(each.known for each in some):
             break
     return due
+
+
+def _with_sources(connection: Connection, due: Sequence[Next]) -> list[Next]:
+    found = sources(connection, [each.cell for each in due if each.is_submitted])
+    return [
+        replace(each, source=found.get(each.cell)) if each.is_submitted else each for each in due
+    ]
 
 
 def _completed(due: Next, plan: Plan) -> Next:
@@ -173,7 +205,7 @@ def _completed(due: Next, plan: Plan) -> Next:
         # Of values that were not together in a setting which was checked before the sweep began.
         return replace(due, refusal=refused(exc.violations))
     is_cached = plan.spec.cache != SweepSpec.off
-    return replace(due, spec=spec, digest=digest_of(spec) if is_cached else b"")
+    return replace(due, spec=spec, cell=cell_of(spec) if is_cached else NO_CELL)
 
 
 def _in_turn(
@@ -187,10 +219,10 @@ def _in_turn(
     still_open = trials.open_trials(connection, row.seq)
     # Neither what was stopped early nor what was refused.
     going_on = [each for each in still_open if not each.message]
-    jobs = trials.jobs_of(connection, row.seq, [trial.number for trial in going_on])
+    own = trials.jobs_of(connection, row.seq, [trial.number for trial in going_on])
     for trial in going_on:
         first = plan.spec.seeds.count if trial.is_final else 0
-        submitted = {job.seed for job in jobs.get(trial.number, ())}
+        submitted = {job.seed for job in own.get(trial.number, ())}
         for seed in range(first, first + num_seeds(trial, plan)):
             if seed not in submitted:
                 yield Next(trial, seed, trial.pairs)
@@ -211,10 +243,14 @@ def _is_current(tx: Transaction, row: SweepRow, plan: Plan, due: Sequence[Next])
     taken = [each.known.id for each in due if each.known is not None]
     if len(trials.states_of(tx.connection, taken)) < len(set(taken)):
         return False  # One was deleted.
+    begun_by = [each.source for each in due if each.source is not None and each.is_continued]
+    rows = jobs.get_many(tx.connection, {each.job.id for each in begun_by})
+    if any(each.job.id not in rows or _lost(each, rows[each.job.id]) for each in begun_by):
+        return False  # One was deleted, or its checkpoint.
     known = {trial.number: trial for trial in trials.open_trials(tx.connection, row.seq)}
     begun = {each.trial.number for each in due if not _is_new(each.trial, row)}
-    jobs = trials.jobs_of(tx.connection, row.seq, sorted(begun))
-    submitted = {(job.trial, job.seed) for of_trial in jobs.values() for job in of_trial}
+    own = trials.jobs_of(tx.connection, row.seq, sorted(begun))
+    submitted = {(job.trial, job.seed) for of_trial in own.values() for job in of_trial}
     return all(
         _is_new(each.trial, row)
         or (
@@ -223,6 +259,10 @@ def _is_current(tx: Transaction, row: SweepRow, plan: Plan, due: Sequence[Next])
         )
         for each in due
     )
+
+
+def _lost(source: Source, now: JobRow) -> bool:
+    return source.checkpoint not in now.kept
 
 
 def _is_new(trial: TrialRow, row: SweepRow) -> bool:
@@ -240,12 +280,20 @@ def _record(
     for each, answer in zip(due, answers, strict=True):
         by_trial.setdefault(each.trial.number, []).append((each, answer))
     begun: list[TrialRow] = []
-    jobs: list[TrialJob] = []
+    new: list[TrialJob] = []
     told: list[SweepEvent] = []
     for number, pairs in by_trial.items():
         trial = pairs[0][0].trial
         taken = [
-            TrialJob(number, each.seed, answer.id, each.digest, each.known is not None)
+            TrialJob(
+                trial=number,
+                seed=each.seed,
+                job=answer.id,
+                digest=each.cell.digest,
+                reused=each.known is not None,
+                lineage=each.cell.lineage,
+                continued=each.is_continued,
+            )
             for each, answer in pairs
             if isinstance(answer, JobRow)
         ]
@@ -256,7 +304,7 @@ def _record(
             values["message"] = _why(refusal)
         is_new = _is_new(trial, row)
         trial = replace(trial, **values)
-        jobs += taken
+        new += taken
         if is_new:
             begun.append(trial)
         else:
@@ -264,7 +312,7 @@ def _record(
         if is_new:
             told.append(SweepEvent(begun=trial_message(trial, plan, taken)))
     trials.insert_trials(tx, begun)
-    trials.add_jobs(tx, row.seq, jobs)
+    trials.add_jobs(tx, row.seq, new)
     row = sweeps.append(tx, row, told)
     if begun:
         sweeps.change(tx, row, num_begun=max(trial.number for trial in begun))

@@ -241,10 +241,15 @@ trial_jobs = Table(
     Column("digest", LargeBinary, nullable=False),
     # Whether it was taken over from an earlier sweep.
     Column("reused", Boolean, nullable=False),
+    # Of what decides its result but for the number of epochs; empty where no job goes on from it.
+    Column("lineage", LargeBinary, nullable=False),
+    # Whether it went on from a shorter job's checkpoint.
+    Column("continued", Boolean, nullable=False),
     sqlite_with_rowid=False,
 )
 Index("trial_jobs_by_job", trial_jobs.c.job)
 Index("trial_jobs_by_digest", trial_jobs.c.digest)
+Index("trial_jobs_by_lineage", trial_jobs.c.lineage)
 
 sweep_events = Table(
     "sweep_events",

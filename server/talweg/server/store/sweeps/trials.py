@@ -56,6 +56,10 @@ class TrialJob:
     """Of its spec; empty where it is not to be taken over by later sweeps."""
     reused: bool = False
     """It was taken over from an earlier sweep."""
+    lineage: bytes = b""
+    """Of its spec but for its epochs; empty where no longer job goes on from it."""
+    continued: bool = False
+    """It went on from a shorter job's checkpoint."""
 
 
 def insert_trials(tx: Transaction, rows: Sequence[TrialRow]) -> None:
@@ -238,6 +242,8 @@ def add_jobs(tx: Transaction, sweep: int, new: Sequence[TrialJob]) -> None:
             "job": job.job,
             "digest": job.digest,
             "reused": job.reused,
+            "lineage": job.lineage,
+            "continued": job.continued,
         }
         for job in new
     ]
@@ -284,16 +290,35 @@ def num_reused(connection: Connection, sweep: int) -> int:
     return connection.scalar(statement) or 0
 
 
+def num_continued(connection: Connection, sweep: int) -> int:
+    """Count the jobs of a sweep that went on from shorter ones, without those taken over."""
+    statement = select(func.count()).where(
+        trial_jobs.c.sweep == sweep, trial_jobs.c.continued.is_(True)
+    )
+    return connection.scalar(statement) or 0
+
+
 def finished(connection: Connection, digests: Sequence[bytes]) -> dict[bytes, list[JobRow]]:
     """Return jobs of sweeps that SUCCEEDED, by digest, the latest last."""
+    return _succeeded(connection, trial_jobs.c.digest, digests)
+
+
+def relatives(connection: Connection, lineages: Sequence[bytes]) -> dict[bytes, list[JobRow]]:
+    """Return jobs of sweeps that SUCCEEDED, by lineage, the latest last."""
+    return _succeeded(connection, trial_jobs.c.lineage, lineages)
+
+
+def _succeeded(
+    connection: Connection, column: ColumnElement[bytes], digests: Sequence[bytes]
+) -> dict[bytes, list[JobRow]]:
     found: dict[bytes, list[JobRow]] = {}
     wanted = list({digest for digest in digests if digest})
     for start in range(0, len(wanted), _IN_ONE_STATEMENT):
         statement = (
-            select(trial_jobs.c.digest, jobs)
-            .join(jobs, jobs.c.id == trial_jobs.c.job)
+            select(column, jobs)
+            .join(trial_jobs, jobs.c.id == trial_jobs.c.job)
             .where(
-                trial_jobs.c.digest.in_(wanted[start : start + _IN_ONE_STATEMENT]),
+                column.in_(wanted[start : start + _IN_ONE_STATEMENT]),
                 trial_jobs.c.reused.is_(False),
                 jobs.c.state == Job.SUCCEEDED,
             )

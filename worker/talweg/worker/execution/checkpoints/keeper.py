@@ -168,19 +168,25 @@ class CheckpointKeeper:
         Raises:
             UserSpecError: The job continues another, and so cannot begin anew.
         """
-        if self._spec.HasField("continued_from"):
+        if self._spec.continued_from.as_whole:
+            job = self._spec.continued_from.job
+            self._warn(
+                f"The checkpoint of {job} is no longer intact: the job is trained from its "
+                "beginning, with the same result."
+            )
+        elif self._spec.HasField("continued_from"):
             job, step = self._spec.continued_from.job, self._spec.continued_from.step
             raise UserSpecError(
                 f"continued_from: the checkpoint of step {step} of {job} is no longer intact: "
                 "continue from another checkpoint, or from another job"
             )
-        if self._spec.HasField("test_of"):
+        elif self._spec.HasField("test_of"):
             job = self._spec.test_of.job
             raise UserSpecError(
                 f"test_of: the last checkpoint of {job} is no longer intact: its weights cannot "
                 "be tested any more"
             )
-        if self._unknown or not search.is_empty:
+        elif self._unknown or not search.is_empty:
             how = "is replayed from the initial state" if self._spec.replay.job else "starts again"
             self._warn(f"No checkpoint is intact: the job {how}.")
 
@@ -219,9 +225,15 @@ class CheckpointKeeper:
         self._teller.log(LogLine.WARNING, text)
 
     def _begin_from(self, step: int, written: Written) -> Snapshot:
-        """Begin in another job's state: metrics and time are this job's own."""
+        """Begin in another job's state.
+
+        Metrics and time are this job's own, unless the other is the first part of it.
+        """
         job = self._spec.continued_from.job
         self._teller.log(LogLine.INFO, f"Continues {job} from step {step}.")
+        if self._spec.continued_from.as_whole:
+            self._teller.go_on(written.facts["told"])
+            self._stopwatch.go_on_after(written.facts["seconds"])
         return continued(written.snapshot, from_dict(written.facts["spec"]), self._spec)
 
     def _is_own(self, name: str) -> bool:
