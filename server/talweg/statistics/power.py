@@ -6,9 +6,26 @@ from scipy import stats
 
 POWER = 0.8
 """The probability that a difference is shown."""
+COVERED = 0.8
+"""The probability with which an interval holds the standard deviation."""
 _MOST = 100_000
 # The power is 1 by any measure, and the noncentral distribution's series end.
 _CERTAIN = 30.0
+
+
+def sd_interval(sd: float, num: int) -> tuple[float, float]:
+    """Return the interval that holds the true standard deviation with probability `COVERED`.
+
+    Of normal values, by the chi-square distribution; each end is missed with half of the rest.
+
+    Args:
+        sd: Of a sample.
+        num: Its size, 2 at least.
+    """
+    rest = (1 - COVERED) / 2
+    degrees = num - 1
+    low, high = stats.chi2.ppf([1 - rest, rest], degrees)
+    return sd * math.sqrt(degrees / float(low)), sd * math.sqrt(degrees / float(high))
 
 
 def pairs_needed(

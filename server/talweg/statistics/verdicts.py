@@ -15,7 +15,7 @@ from talweg.statistics.intervals import (
     sample_sd,
     t_interval,
 )
-from talweg.statistics.power import pairs_needed
+from talweg.statistics.power import pairs_needed, sd_interval
 from talweg.statistics.question import GroupValues, Question
 from talweg.statistics.resampled_t import corrected_t_test
 from talweg.statistics.sign_flip import least_differences, sign_flip_test, smallest_p
@@ -62,6 +62,10 @@ class Difference:
     """What was found."""
     needed: int | None
     """Pairs that show a difference of the margin's size; None if unknown or none suffice."""
+    needed_low: int | None
+    """The low end of the interval of `needed`, as few pairs tell sd roughly."""
+    needed_high: int | None
+    """The high end; None if unknown or none suffice."""
     least: int
     """Pairs with which a difference can be significant, whatever the other groups show."""
     skewed: bool
@@ -153,15 +157,19 @@ def _differences(groups: Sequence[Sequence[float]], question: Question) -> list[
     for index, values in enumerate(groups):
         enough, possible = len(values) > 1, tests.possible[index]
         sd = sample_sd(values) if enough else None
-        needed = None
+        needed = needed_low = needed_high = None
         # An sd of 0 says nothing of how many pairs it takes.
         if question.margin is not None and sd:
-            needed = pairs_needed(
-                sd,
-                difference=question.margin,
-                alpha=question.alpha / family,
-                least=least,
-                overlap=question.overlap,
+            low, high = sd_interval(sd, len(values))
+            needed, needed_low, needed_high = (
+                pairs_needed(
+                    each,
+                    difference=question.margin,
+                    alpha=question.alpha / family,
+                    least=least,
+                    overlap=question.overlap,
+                )
+                for each in (sd, low, high)
             )
         results.append(
             Difference(
@@ -176,6 +184,8 @@ def _differences(groups: Sequence[Sequence[float]], question: Question) -> list[
                 equivalence_p=tests.equivalence_p[index],
                 verdict=_verdict(index, values, tests, question),
                 needed=needed,
+                needed_low=needed_low,
+                needed_high=needed_high,
                 least=least,
                 skewed=is_skewed(values),
             )

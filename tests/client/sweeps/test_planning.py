@@ -74,10 +74,17 @@ def test_plan_tells_seeds_and_time(
     # By the t test's power at a difference of 2 sd; and six pairs are the least that can show one.
     assert values["mae"]["seeds"] == 6
     assert plan["seeds"] == 6
+    # In a tenth of all pilots the noise is three times what they show, or more.
+    assert (plan["seeds_low"], plan["seeds_high"]) == (6, 21)
+    assert plan["file_seconds"] == pytest.approx(
+        plan["search_seconds"] + plan["final_seconds"] * 40 / 6
+    )
     assert plan["num_workers"] == 1
     [pilot] = client.sweeps()
     assert pilot.message.num_jobs == 8
     shown = talweg("plan", path)
     assert "6 fresh seeds show a difference of 10%" in shown.err
+    assert "in 80% of the cases it takes 6 to" in shown.err
+    assert "seeds: 6}" in shown.err
     assert "final_seeds: 40" in shown.err
     assert "SEEDS NEEDED" in shown.out

@@ -16,6 +16,7 @@ from talweg.client.sweeps.study import (
     least_seconds,
     losses_of,
     size_for,
+    sweep_of,
 )
 from talweg.spec import from_dict
 from talweg.v1 import jobs_pb2
@@ -88,6 +89,34 @@ def test_losses_are_written_as_shortly_as_they_can_be() -> None:
     )
     assert found == ["mse", "huber", {"cross_entropy": {"label_smoothing": 0.1}}]
     assert len(losses_of(loss("mse"), [loss("mae"), loss("huber")], 2)) == 2
+
+
+def test_splits_may_vary_with_the_seeds() -> None:
+    base = from_dict({"task": "regression", "dataset": "diabetes", "model": "mlp"}, JobSpec)
+    size = size_for(1.0, 600, 1, 2)
+    assert size is not None
+    made = [
+        sweep_of(base, ["mse", "mae"], size, name="s", time=9, splits=splits)
+        for splits in (False, True)
+    ]
+    assert [list(each.seeds.vary) for each in made] == [
+        ["training.seed"],
+        ["training.seed", "split.seed"],
+    ]
+    assert {each.predicted.seconds for each in made} == {size.seconds}
+
+
+def test_data_with_a_split_of_their_own_keep_it(
+    talweg: Talweg, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = ["train", "train", "train", "val", "test"]
+    rows = [f"{index % 7},{index * 1.5},{parts[index % 5]}" for index in range(200)]
+    Path("own.csv").write_text("\n".join(["rooms,price,split", *rows]))
+    done = talweg("study", "own.csv", "--target", "price", "--splits")
+    assert done.status == 2
+    assert "splits: found the split of the column split" in done.err
+    assert list(client.jobs()) == []
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from scipy import stats
 from talweg.statistics.equivalence import equivalence_test
 from talweg.statistics.holm import holm
 from talweg.statistics.intervals import bootstrap_t_interval, standard_error, t_interval
-from talweg.statistics.power import pairs_needed
+from talweg.statistics.power import pairs_needed, sd_interval
 from talweg.statistics.resampled_t import corrected_t_test
 from talweg.statistics.sign_flip import least_differences, sign_flip_test, smallest_p
 from talweg.statistics.skewness import is_skewed
@@ -115,6 +115,13 @@ def test_equal_differences_count_by_their_signs() -> None:
     assert corrected_t_test([0.25] * 4, 0.1) == 1 / 8
     assert corrected_t_test([0.0] * 4, 0.1) == 1
     assert bootstrap_t_interval([0.1] * 40, 0.95).low == 0.1
+
+
+def test_the_interval_of_an_sd_holds_it_as_often_as_it_says() -> None:
+    samples = np.random.default_rng(0).normal(size=(4_000, 3)).std(axis=1, ddof=1)
+    ends = np.array([sd_interval(float(each), 3) for each in samples])
+    assert float(np.mean(ends[:, 0] > 1)) == pytest.approx(0.1, abs=0.015)
+    assert float(np.mean(ends[:, 1] < 1)) == pytest.approx(0.1, abs=0.015)
 
 
 def test_pairs_needed_have_the_power() -> None:

@@ -32,6 +32,30 @@ async def test_without_compare_the_best_trial_is_the_answer(rules: Rules) -> Non
     assert answer.remarks == []
 
 
+async def test_it_says_how_well_time_and_seeds_were_predicted(rules: Rules) -> None:
+    def noisy(job: JobSpec) -> dict[str, float]:
+        noise = job.training.seed * (2 + LOSSES.index(loss_of(job))) % 7 / 10
+        return {name: value + noise for name, value in errors(job).items()}
+
+    predicted = {"seconds": 1000.0, "seeds": 3}
+    sweeping = await Sweeping.begin(rules, compare=COMPARE, predicted=predicted, result=noisy)
+    await rules.runner.step()
+    assert not any("predicted" in each for each in (await asked(sweeping)).remarks)
+    await sweeping.run()
+    answer = await asked(sweeping)
+    told = [each for each in answer.remarks if "predicted" in each]
+    assert told[0].startswith("it was predicted to take 1000 s and took ")
+    needed = max(group.difference.needed for group in answer.answer.groups)
+    least = max(group.difference.least for group in answer.answer.groups)
+    assert "that 3 seeds show a difference of the margin" in told[1]
+    assert f"final jobs it takes {max(needed, least)} (" in told[1]
+    # Without a prediction it says nothing: see above.
+    only_time = await Sweeping.begin(rules, predicted={"seconds": 0.5})
+    await only_time.run()
+    (remark,) = (await asked(only_time)).remarks
+    assert "times as long" in remark
+
+
 async def test_a_comparison_is_provisional_until_its_final_jobs_have_ended(rules: Rules) -> None:
     sweeping = await Sweeping.begin(rules, compare=COMPARE)
     assert (await asked(sweeping)).text == "No compared value has a result yet."

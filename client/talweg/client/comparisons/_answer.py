@@ -81,6 +81,10 @@ class Difference:
     """The differences are so skewed that the interval covers less than it says."""
     text: str
     """The verdict in words."""
+    needed_low: int | None = None
+    """The low end of the 80% interval of `needed`, since few pairs tell sd roughly."""
+    needed_high: int | None = None
+    """The high end; None where unknown, or above 100,000."""
     num_looks: int = 0
     """Looks that the verdict rests on, where seeds were added while the question was open."""
 
@@ -261,6 +265,8 @@ def _difference(difference: AnswerMessage.Difference) -> Difference:
         equivalence_p=difference.equivalence_p if has("equivalence_p") else None,
         verdict=Verdict.of(difference.verdict),
         needed=difference.needed if has("needed") else None,
+        needed_low=difference.needed_low if has("needed_low") else None,
+        needed_high=difference.needed_high if has("needed_high") else None,
         least=difference.least,
         skewed=difference.skewed,
         text=difference.text,

@@ -1,6 +1,6 @@
 """What a sweep costs: a pilot tells how many seeds a comparison needs, and how long it takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -28,6 +28,10 @@ class ValuePlan:
     """Standard deviation of its differences to the baseline in the pilot; None of the baseline."""
     seeds: int | None
     """Seeds that show a difference of the margin's size; None where unknown."""
+    seeds_low: int | None
+    """The low end of its 80% interval, since three seeds tell the noise roughly."""
+    seeds_high: int | None
+    """The high end; None where unknown."""
     job_seconds: float
     """How long a job of it took in the pilot."""
 
@@ -39,11 +43,17 @@ class SweepPlan:
     values: Sequence[ValuePlan]
     """The compared values, the best of the pilot first."""
     seeds: int | None
-    """Seeds that suffice for all comparisons; None where one is unknown."""
+    """Seeds that suffice for all comparisons by the pilot's noise; None where one is unknown."""
+    seeds_low: int | None
+    """The low end of the 80% intervals of all comparisons."""
+    seeds_high: int | None
+    """The high end; None where one is unknown."""
     search_seconds: float
     """The search as the file has it, with the workers of now."""
     final_seconds: float | None
     """The final jobs with `seeds` fresh seeds each; None where that is unknown."""
+    file_seconds: float
+    """The sweep as the file has it: its search and its own number of final seeds."""
     num_workers: int
     """How many jobs run at once."""
 
@@ -109,24 +119,38 @@ def plan_of(
             ValuePlan(
                 label=" ".join(group.labels),
                 sd=None if difference is None else difference.sd,
-                seeds=_seeds(difference),
+                seeds=_seeds(difference, "needed"),
+                seeds_low=_seeds(difference, "needed_low"),
+                seeds_high=_seeds(difference, "needed_high"),
                 job_seconds=fmean(taken) if taken else 0.0,
             )
         )
-    compared = [each for each in values if each.sd is not None]
-    needed = [each.seeds for each in compared if each.seeds is not None]
-    seeds = max(needed) if compared and len(needed) == len(compared) else None
+    seeds = _largest(values, lambda each: each.seeds)
     search = sum(
         searches.get(each.label, 0) * spec.seeds.count * each.job_seconds for each in values
     )
-    final = None if seeds is None else seeds * sum(each.job_seconds for each in values)
+    of_each_seed = sum(each.job_seconds for each in values)
+    compare = spec.compare
+    own = compare.decide.max_seeds if compare.HasField("decide") else compare.final_seeds
     return SweepPlan(
         values=values,
         seeds=seeds,
+        seeds_low=_largest(values, lambda each: each.seeds_low),
+        seeds_high=_largest(values, lambda each: each.seeds_high),
         search_seconds=search / num_workers,
-        final_seconds=None if final is None else final / num_workers,
+        final_seconds=None if seeds is None else seeds * of_each_seed / num_workers,
+        file_seconds=(search + own * of_each_seed) / num_workers,
         num_workers=num_workers,
     )
+
+
+def _largest(
+    values: Sequence[ValuePlan], seeds_of: Callable[[ValuePlan], int | None]
+) -> int | None:
+    """Return the seeds that all comparisons need; None where those of one are unknown."""
+    needed = [seeds_of(each) for each in values if each.sd is not None]
+    known = [each for each in needed if each is not None]
+    return max(known) if known and len(known) == len(needed) else None
 
 
 def seconds_taken(job: JobMessage) -> float:
@@ -134,8 +158,8 @@ def seconds_taken(job: JobMessage) -> float:
     return (job.end_time.ToMicroseconds() - job.start_time.ToMicroseconds()) / 1e6
 
 
-def _seeds(difference: object) -> int | None:
-    needed = getattr(difference, "needed", None)
+def _seeds(difference: object, name: str) -> int | None:
+    needed = getattr(difference, name, None)
     least = getattr(difference, "least", 0)
     # Fewer could show nothing, whatever the noise.
     return None if needed is None else max(int(needed), int(least))

@@ -137,8 +137,13 @@ def losses_of(plain: Loss, recommended: Sequence[Loss], most: int) -> list[Any]:
     return values
 
 
+def has_own_split(job: JobSpec) -> bool:
+    """Return whether the data say themselves which samples are for training."""
+    return bool(job.dataset.stored.split)
+
+
 def sweep_of(
-    base: JobSpec, losses: Sequence[Any], size: Size, *, name: str, time: int
+    base: JobSpec, losses: Sequence[Any], size: Size, *, name: str, time: int, splits: bool = False
 ) -> SweepSpec:
     """Return the sweep of a study.
 
@@ -148,7 +153,9 @@ def sweep_of(
         size: How much it does.
         name: For display.
         time: In seconds, after which it ends.
+        splits: Each seed has a split of its own.
     """
+    vary = ["training.seed", "split.seed"] if splits else ["training.seed"]
     return from_dict(
         {
             "display_name": name,
@@ -159,8 +166,10 @@ def sweep_of(
             ],
             "algorithm": {"qmc": {}},
             "trials": size.num_trials,
+            "seeds": {"vary": vary},
             "compare": {"path": "loss", "margin": MARGIN, "final_seeds": size.num_seeds},
             "max_time": f"{time}s",
+            "predicted": {"seconds": size.seconds},
         },
         SweepSpec,
     )

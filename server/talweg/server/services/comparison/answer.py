@@ -304,6 +304,8 @@ def _difference(found: Mapping[str, Any]) -> Answer.Difference:
         equivalence_p=found["equivalence_p"],
         verdict=Answer.Verdict.Value(found["verdict"]),
         needed=found["needed"],
+        needed_low=found["needed_low"],
+        needed_high=found["needed_high"],
         least=found["least"],
         skewed=found["skewed"],
     )

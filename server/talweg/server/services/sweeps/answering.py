@@ -14,6 +14,7 @@ from talweg.server.services.comparison.wording import number
 from talweg.server.services.sessions.deciding import SessionService
 from talweg.server.services.sweeps.messages import decision_of, trial_message
 from talweg.server.services.sweeps.plans import Plans
+from talweg.server.services.sweeps.predicted import predicted_seeds, predicted_time
 from talweg.server.services.sweeps.settling import TIME_OVER
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import SweepRow
@@ -75,6 +76,8 @@ class _Read:
     """How the trials of each search have ended."""
     final_states: Mapping[str, Counter[int]]
     """How many final jobs of each compared value are in each state; of those that there are."""
+    num_spared: int
+    """Jobs that were taken over, or went on from shorter ones."""
     decisions: Mapping[str, Decision] | None
     """What looks have found, by compared value; None where the number of seeds is fixed."""
 
@@ -118,6 +121,7 @@ class SweepAnswerService:
         remarks = _remarks(read)
         ended = read.row.ended
         if not read.plan.spec.HasField("compare"):
+            remarks += predicted_time(read.row, read.num_spared)
             return SweepAnswer(not ended, _best_text(read), read.chosen, remarks)
         if not read.jobs:
             text = "No compared value has a result yet." if not ended else "Nothing has a result."
@@ -125,7 +129,9 @@ class SweepAnswerService:
         if read.plan.spec.HasField("session"):
             return await self._in_session(read, remarks)
         comparison, answer, more = await self._compare(read)
-        remarks += more
+        remarks += [*more, *predicted_time(read.row, read.num_spared)]
+        if read.is_final:
+            remarks += predicted_seeds(read.row, answer)
         text = _compared_text(read, comparison, answer)
         return SweepAnswer(not ended, text, read.chosen, remarks, comparison, answer)
 
@@ -184,6 +190,7 @@ class SweepAnswerService:
             bool(final),
             trials.counts(connection, row.seq, len(plan.searches)),
             states,
+            trials.num_reused(connection, row.seq) + trials.num_continued(connection, row.seq),
             {plan.searches[trial.search].label: decision_of(trial) for trial in final}
             if final and plan.decides
             else None,

@@ -35,8 +35,8 @@ def plan(session: Session, file: str, overrides: tuple[str, ...], as_json: bool)
 
     A pilot trains one setting of each compared value with three seeds. From the noise of their
     differences follows how many seeds show a difference of the size of compare.margin, with a
-    probability of 80%; from its jobs, how long that takes. Three seeds tell the noise roughly:
-    in half of the cases it takes 0.7 to 3.5 times as many seeds, and rather more than fewer.
+    probability of 80%; from its jobs, how long that takes. Three seeds tell the noise roughly, so
+    the number of seeds has an interval: in 80% of the cases what it takes lies within.
     """
     sweep_spec = read_specs(file, overrides=overrides)
     if not isinstance(sweep_spec, SweepSpec):
@@ -79,7 +79,7 @@ def _table(found: SweepPlan, metric: str, width: int) -> "Table":
     rows = []
     for each in found.values:
         is_baseline = each.sd is None
-        seeds = "" if is_baseline else "unknown" if each.seeds is None else str(each.seeds)
+        seeds = "" if is_baseline else _range(each.seeds, each.seeds_low, each.seeds_high)
         rows.append(
             (
                 Text(each.label),
@@ -109,11 +109,25 @@ def _tell(found: SweepPlan, compare: "Compared") -> None:
         num_seeds = f"decide.max_seeds: {compare.decide.max_seeds}"
     else:
         num_seeds = f"final_seeds: {compare.final_seeds}"
+    high = "over 100,000" if found.seeds_high is None else f"{found.seeds_high:,}"
     note(
-        f"{found.seeds} fresh seeds show a difference of {compare.margin} in every comparison, "
-        f"and take about {_time(found.final_seconds)} more; the file has {num_seeds}"
+        f"about {found.seeds:,} fresh seeds show a difference of {compare.margin} in every "
+        f"comparison, and take about {_time(found.final_seconds)} more; three seeds tell the "
+        f"noise roughly: in 80% of the cases it takes {found.seeds_low:,} to {high}; the file has "
+        f"{num_seeds}"
     )
-    note("three seeds tell the noise roughly: often it takes up to 3.5 times as many seeds")
+    note(
+        f"as the file is, it takes about {_time(found.file_seconds)}; with the line\n"
+        f"  predicted: {{seconds: {max(found.file_seconds, 0.1):.3g}, seeds: {found.seeds}}}\n"
+        "in it, the answer says how well that was predicted"
+    )
+
+
+def _range(seeds: int | None, low: int | None, high: int | None) -> str:
+    """Say a number of seeds with its interval."""
+    if seeds is None:
+        return "unknown"
+    return f"{seeds:,} ({low:,} to {'…' if high is None else f'{high:,}'})"
 
 
 def _time(seconds: float) -> str:

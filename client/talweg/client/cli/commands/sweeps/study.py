@@ -55,13 +55,19 @@ _TASKS = (
     help="How many losses are compared at most, the plain one among them.",
 )  # fmt: skip
 @click.option(
+    "--splits",
+    is_flag=True,
+    help="Give each seed a split of the data of its own: the answer is then about all splits, and "
+    "less sure. Without it, it is about one split.",
+)
+@click.option(
     "--output", "-o", metavar="FILE.html", type=click.Path(dir_okay=False),
     help="The report. Default: study-ID.html.",
 )  # fmt: skip
 @click.pass_obj
 def study(
     session: Session, data: str, target: str | None, task: str | None, budget: str,
-    num_losses: int, output: str | None,
+    num_losses: int, splits: bool, output: str | None,
 ) -> int:  # fmt: skip
     """Find out which loss suits data, and how sure that is, within a time.
 
@@ -75,6 +81,10 @@ def study(
     _check(data, target, task, output)
     with session.client() as client:
         job, measured = _job(client, data, target, task)
+        if splits and studies.has_own_split(job):
+            column = job.dataset.stored.split
+            hint = "leave --splits out, or upload the data without that column"
+            raise _refused("splits", f"the split of the column {column}", "no split", hint)
         values = _losses(client, job, measured, num_losses)
         base = studies.base_of(job, _experiment(data))
         workers = max(1, len([each for each in client.workers() if not each.problem]))
@@ -102,6 +112,7 @@ def study(
                 size,
                 name=f"Study of {Path(data).name}"[:_LONGEST_NAME],
                 time=max(1, int(left)),
+                splits=splits,
             )
         )
         note(f"{sweep.name}; come back with: talweg watch {sweep.id}")
