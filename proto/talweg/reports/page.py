@@ -78,6 +78,8 @@ def _head(contents: ReportContents) -> str:
     begun = sweep.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M UTC")
     jobs = sum(each.count for each in sweep.jobs)
     reused = f", {sweep.num_reused:,} taken over" if sweep.num_reused else ""
+    if sweep.num_continued:
+        reused += f", {sweep.num_continued:,} went on from shorter ones"
     facts = (
         f"{escape(sweep.name)} · {state} · created {begun} · {sweep.num_trials:,} trials · "
         f"{jobs:,} jobs{reused}"

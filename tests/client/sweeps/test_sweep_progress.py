@@ -53,10 +53,15 @@ def message(ended: int, *, running: int = 2, **fields: object) -> Sweep:
 
 
 def test_counts_tell_trials_jobs_and_what_went_wrong() -> None:
-    progress = SweepProgress(message(4, num_reused=3))
+    progress = SweepProgress(message(4, num_reused=3, num_continued=1))
     # The search has four trials, and two compared values are repeated with fresh seeds.
     assert progress.trials_text == "3/6 trials"
-    assert progress.counts[1:] == ["2 jobs running", "1 pruned", "3 jobs taken over"]
+    assert progress.counts[1:] == [
+        "2 jobs running",
+        "1 pruned",
+        "3 jobs taken over",
+        "1 job went on from shorter ones",
+    ]
     assert progress.share == 0.2
 
 

@@ -104,6 +104,8 @@ class SweepProgress:
                 parts.append(f"{count} {state.lower()}")
         if reused := self._message.num_reused:
             parts.append(f"{reused} job{'s' * (reused > 1)} taken over")
+        if continued := self._message.num_continued:
+            parts.append(f"{continued} job{'s' * (continued > 1)} went on from shorter ones")
         return parts
 
     @property

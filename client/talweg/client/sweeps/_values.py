@@ -108,6 +108,8 @@ class Trial:
     """Why the setting was refused, or the trial stopped early; else empty."""
     decision: str = ""
     """Of a final trial, where seeds are added while the question is open: the latest look."""
+    continued: int = 0
+    """Jobs that went on from a shorter job's checkpoint."""
 
     @classmethod
     def of(cls, message: sweeps_pb2.Trial) -> "Trial":
@@ -131,6 +133,7 @@ class Trial:
             reused=message.reused,
             message=message.message,
             decision=message.decision.text,
+            continued=message.continued,
         )
 
 

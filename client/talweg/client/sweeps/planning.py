@@ -84,7 +84,7 @@ def pilot_of(spec: SweepSpec) -> SweepSpec:
     pilot.seeds.count = 1
     pilot.compare.ClearField("decide")
     pilot.compare.final_seeds = PILOT_SEEDS
-    for name in ("pruning", "max_time", "failure_budget"):
+    for name in ("pruning", "max_time", "failure_budget", "predicted"):
         pilot.ClearField(name)
     return pilot
 
