@@ -78,6 +78,8 @@ def test_an_edited_sweep_shows_what_differs_and_needs_yes(
     assert talweg("submit", edited, "--yes").status == 0
     assert len(list(client.sweeps())) == number + 1
     assert talweg("submit", edited, "--edits", "nobody").status == 3
+    job = write(sample(), "job.yaml")
+    assert "--edits: found 0 sweeps" in talweg("submit", job, "--edits", "nobody").err
     assert len(list(client.sweeps())) == number + 1
 
 

@@ -76,6 +76,17 @@ def test_more_epochs_are_as_if_they_had_been_asked_for_at_once(
     assert points_of(report) == [each for each in points_of(undisturbed) if each[0] > steps]
 
 
+def test_the_points_that_are_logged_are_those_of_the_longer_job(tmp_path: Path) -> None:
+    whole, short = longer(9), longer(4)
+    whole.training.log_every_steps = short.training.log_every_steps = 3
+    _, undisturbed = run(whole)
+    _, report = continued(short, whole, tmp_path)
+    # The 20th step, with which the first part ends, has a point there alone.
+    after = [each for each in points_of(undisturbed) if each[0] > 20]
+    assert points_of(report) == after
+    assert 22 in [step for step, _ in after]
+
+
 @pytest.mark.parametrize(("was", "now"), [("fp32", "fp16"), ("fp16", "fp32"), ("fp16", "bf16")])
 def test_it_goes_on_in_another_precision(was: str, now: str, tmp_path: Path) -> None:
     before, after = longer(2), longer(3)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from talweg.client import BatchError, Client, InvalidSpec, Job, Sweep, TalwegError
+from talweg.client import (
+    BatchError,
+    Client,
+    InvalidRequest,
+    InvalidSpec,
+    Job,
+    Sweep,
+    TalwegError,
+)
 from talweg.client._files import MAX_FILE_BYTES, gather, text_value
 from talweg.client.cli import _problems
 from talweg.client.cli._common import Session, json_option, note, print_json, say
@@ -15,6 +23,7 @@ from talweg.client.cli.commands.sweeps.editing import may_create
 from talweg.client.cli.commands.sweeps.submitting import print_planned
 from talweg.client.cli.commands.sweeps.watching import DETACHED, follow_sweeps
 from talweg.client.sweeps._files import read_specs, specs_of
+from talweg.spec import Violation
 from talweg.spec.broker import CUDA_QUEUE
 from talweg.v1.spec_pb2 import Resources
 from talweg.v1.sweeps_pb2 import SweepSpec
@@ -89,6 +98,10 @@ def submit(
         return status
     specs = [spec for source in sources for spec in source.jobs]
     num_sweeps = sum(len(source.sweeps) for source in sources)
+    if edits and num_sweeps != 1:
+        hint = "leave --edits out, or submit the edited sweep alone"
+        found = f"{num_sweeps} sweeps"
+        raise InvalidRequest(violations=[Violation("--edits", found, "one sweep", hint)])
     with session.client() as client:
         checked: tuple[Sequence[Job], Sequence[Sweep]] = ((), ())
         if dry_run or len(specs) + num_sweeps > 1:
