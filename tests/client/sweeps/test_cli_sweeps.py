@@ -1,6 +1,8 @@
 """Sweeps on the command line: what is printed, where to, and the exit status."""
 
 import json
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -81,6 +83,29 @@ def test_an_edited_sweep_shows_what_differs_and_needs_yes(
     job = write(sample(), "job.yaml")
     assert "--edits: found 0 sweeps" in talweg("submit", job, "--edits", "nobody").err
     assert len(list(client.sweeps())) == number + 1
+
+
+@pytest.mark.parametrize(("answer", "created"), [("n", 0), ("y", 1)])
+def test_an_edited_sweep_asks_on_a_terminal(
+    client: Client, write: Write, tmp_path: Path, answer: str, created: int
+) -> None:
+    name = "asked about"
+    client.sweep(sweep(display_name=name))
+    number = len(list(client.sweeps()))
+    leader, follower = pty.openpty()
+    os.write(leader, f"{answer}\n".encode())
+    done = subprocess.run(
+        [*TALWEG, "submit", write(sweep(display_name=name, seeds=2))],
+        env=environment(tmp_path, TALWEG_ADDRESS=client.address),
+        stdin=follower,
+        capture_output=True,
+        timeout=180,
+    )
+    for end in (leader, follower):
+        os.close(end)
+    assert done.returncode == (0 if created else 2)
+    assert b"Create it?" in done.stderr
+    assert len(list(client.sweeps())) == number + created
 
 
 def test_watch_of_a_sweep_that_has_ended(talweg: Talweg, client: Client, train: Train) -> None:
