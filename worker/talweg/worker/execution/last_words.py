@@ -54,8 +54,9 @@ class LastWords:
     def __init__(self) -> None:
         """Hold nothing yet."""
         self._memory = mmap.mmap(-1, _SIZE)
-        # Each writes behind what is there, whoever moved the common offset.
-        self._report = tempfile.TemporaryFile("a+b")
+        # Each writes behind what is there, whoever moved the common offset. A number, since the
+        # worker keeps it until its process ends, where Python warns of files that are open.
+        self._report = _unnamed_file()
 
     def begins(self, lease: Lease) -> None:
         """Note the attempt that this process works at."""
@@ -74,9 +75,9 @@ class LastWords:
         From now on it is this process whose words are kept.
         """
         lease, num_killed = self._lease(), self._header()[1]
-        report = os.pread(self._report.fileno(), _MAX_REPORT, 0).decode(errors="replace")
+        report = os.pread(self._report, _MAX_REPORT, 0).decode(errors="replace")
         self._clear()
-        os.ftruncate(self._report.fileno(), 0)
+        os.ftruncate(self._report, 0)
         # Before the process dies of the signal it writes what it was at.
         faulthandler.enable(self._report)
         if lease is None:
@@ -88,7 +89,7 @@ class LastWords:
     def close(self) -> None:
         """Forget all, and let the next fatal error be reported as usual."""
         faulthandler.enable()
-        self._report.close()
+        os.close(self._report)
         self._memory.close()
 
     def _lease(self) -> Lease | None:
@@ -103,6 +104,12 @@ class LastWords:
 
     def _clear(self) -> None:
         self._memory[: _HEADER.size] = _HEADER.pack(0, 0)
+
+
+def _unnamed_file() -> int:
+    """Return a file without a name, which goes with the last process that has it."""
+    with tempfile.TemporaryFile("a+b") as file:
+        return os.dup(file.fileno())
 
 
 def tell_of_lost(channel: Channel, lost: LostAttempt) -> None:
