@@ -1,6 +1,7 @@
 """Blobs from files and to files, and parts of them."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
     return Blobs(place)
 
 
+@pytest.fixture
+def common_umask() -> Iterator[None]:
+    """Let files be as most systems let them be: readable by all."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 def test_a_file_goes_in_and_out(blobs: Blobs, tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(bytes(range(200)))
@@ -26,6 +35,20 @@ def test_a_file_goes_in_and_out(blobs: Blobs, tmp_path: Path) -> None:
     target.write_bytes(b"old")
     blobs.get("datasets/a/data.arrow", target)
     assert target.read_bytes() == bytes(range(200))
+
+
+@pytest.mark.parametrize("mode", [None, 0o750])
+def test_a_store_is_its_owners_alone_unless_made_before(
+    mode: int | None, tmp_path: Path, common_umask: None
+) -> None:
+    store, source = tmp_path / "new" / "store", tmp_path / "source"
+    source.write_bytes(b"content")
+    if mode is not None:
+        store.mkdir(parents=True)
+        store.chmod(mode)
+    Blobs(str(store)).put("datasets/a/data.arrow", source)
+    Blobs(str(store)).write("jobs/a/model/b", b"content")
+    assert oct(store.stat().st_mode & 0o777) == oct(mode or 0o700)
 
 
 def test_what_is_missing_leaves_the_target(blobs: Blobs, tmp_path: Path) -> None:

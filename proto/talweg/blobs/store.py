@@ -18,6 +18,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from talweg.spec import is_blob_path
+from talweg.spec.private import make_private_folder
 
 # What a system says of one file, while the others may be well. ESTALE, ETIMEDOUT and the like are
 # not among them: a store behind a network says so while it is away.
@@ -73,7 +74,7 @@ class Blobs:
         whole = self._at(path)
         folder, _, name = whole.rpartition("/")
         with _failing_as_files_do():
-            self._files.makedirs(folder, exist_ok=True)
+            self._make_folder(folder)
             if not isinstance(self._files, LocalFileSystem):
                 # Elsewhere a file is seen once it is complete.
                 self._files.pipe_file(whole, content)
@@ -113,7 +114,7 @@ class Blobs:
         whole = self._at(path)
         folder, _, name = whole.rpartition("/")
         with _failing_as_files_do():
-            self._files.makedirs(folder, exist_ok=True)
+            self._make_folder(folder)
             if not isinstance(self._files, LocalFileSystem):
                 self._files.put_file(str(source), whole)
                 return
@@ -278,6 +279,11 @@ class Blobs:
         with suppress(FileNotFoundError), _failing_as_files_do():
             self._files.invalidate_cache(whole)
             self._files.rm(whole, recursive=True)
+
+    def _make_folder(self, whole: str) -> None:
+        if isinstance(self._files, LocalFileSystem):
+            make_private_folder(Path(self._root or "/"))
+        self._files.makedirs(whole, exist_ok=True)
 
     def _entries(self, whole: str) -> list[str]:
         """Return the names of all that lies in a folder, what is under way among it."""

@@ -41,6 +41,12 @@ def test_lines_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert end.end == lines_of(tmp_path).stat().st_size
 
 
+def test_a_spool_is_its_owners_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "spool"
+    with SpoolWriter(folder, job_id="a" * 12, attempt=1):
+        assert oct(folder.stat().st_mode & 0o777) == "0o700"
+
+
 def test_torn_tail_is_left_until_it_is_whole(tmp_path: Path) -> None:
     with writer(tmp_path) as w:
         w.points([(1, 1000, {"a": 1.0})])

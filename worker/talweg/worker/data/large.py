@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from talweg.spec.private import make_private_folder
 from talweg.worker.errors import StoreAwayError
 from talweg.worker.settings import Settings
 
@@ -40,7 +41,7 @@ def empty(shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
         return np.empty(tuple(shape), kind)
     folder = Settings.from_env().data_cache
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
         # Without a name: it goes with the last that maps it, also when the process is killed.
         with tempfile.TemporaryFile(dir=folder) as file:
             # A disk that is full is told here; a write to the mapping would end the process.

@@ -4,6 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from talweg.spec.private import make_private_folder
+
 # With less space for results than this a worker takes no jobs.
 MIN_FREE_BYTES = 64 * 2**20
 
@@ -11,7 +13,7 @@ MIN_FREE_BYTES = 64 * 2**20
 def why_unfit(spool_dir: Path) -> str:
     """Say why results cannot be written to the spool; empty where they can."""
     try:
-        spool_dir.mkdir(parents=True, exist_ok=True)
+        make_private_folder(spool_dir)
         free = shutil.disk_usage(spool_dir).free
     except OSError as exc:
         return str(exc)

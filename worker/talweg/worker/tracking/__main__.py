@@ -12,6 +12,7 @@ import signal
 import sys
 from types import FrameType
 
+from talweg.spec.private import make_private_folder
 from talweg.worker.parents import die_with_parent
 from talweg.worker.settings import Settings
 
@@ -40,7 +41,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         die_with_parent(int(sys.argv[1]))
     settings = Settings.from_env()
-    settings.spool_dir.mkdir(parents=True, exist_ok=True)
+    make_private_folder(settings.spool_dir)
     lock = os.open(settings.spool_dir / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     fcntl.flock(lock, fcntl.LOCK_EX)
     os.nice(_NICENESS)

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import grpc
 
+from talweg.spec.private import make_private_folder
 from talweg.worker.channels import Channel, ServerAwayError
 from talweg.worker.settings import Settings
 from talweg.worker.tracking import spool
@@ -68,7 +69,7 @@ class Delivery:
 
     def run(self) -> NoReturn:
         """Deliver until the process ends."""
-        self._spool.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._spool)
         for left in self._spool.glob(f"{TRASH_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
         while True:

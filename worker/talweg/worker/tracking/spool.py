@@ -40,6 +40,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from talweg.spec import is_job_id
+from talweg.spec.private import make_private_folder
 
 if TYPE_CHECKING:
     import torch
@@ -130,6 +131,7 @@ class SpoolWriter:
             attempt: From 1.
         """
         self.folder = attempt_folder(spool, job_id=job_id, attempt=attempt)
+        make_private_folder(spool)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.files: set[str] = set()
         """The files that are complete."""

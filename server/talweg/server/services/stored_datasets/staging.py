@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
 from talweg.server.errors import DiskFull, UploadOutOfPlace
+from talweg.spec.private import make_private_folder
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ class Staging:
         Raises:
             DiskFull: There is no room for them.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self._folder)
         free = shutil.disk_usage(self._folder).free
         if free < num_bytes:
             raise DiskFull(
@@ -149,7 +150,8 @@ class Staging:
     def work_folder(self) -> Path:
         """Make a folder for what is made of a file."""
         folder = self._folder / f"{_WORK}{secrets.token_hex(8)}"
-        folder.mkdir(mode=0o700, parents=True)
+        make_private_folder(self._folder)
+        folder.mkdir(mode=0o700)
         return folder
 
     async def clean(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talweg.blobs import Blobs
+from talweg.spec.private import make_private_folder
 from talweg.worker.errors import WorkerError
 
 INFO = "info.json"
@@ -58,7 +59,7 @@ class DataCache:
             DamagedDataError: Fetched twice, it was not what had been stored.
             OSError: The store does not answer, or this machine's disk is full.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.folder)
         target = self.folder / digest
         with self._lock(digest):
             if not self._is_whole(target, sha256):
