@@ -1,12 +1,14 @@
 """`talweg up` from its start to its end, with every real service."""
 
+import http.client
 import json
 import os
 import shutil
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -32,9 +34,9 @@ def is_gone(data: Path) -> bool:
     return not processes_of(data)
 
 
-@pytest.fixture
+@contextmanager
 def taken_ports() -> Iterator[None]:
-    """The preferred ports are taken, by this test or by somebody else."""
+    """Have the preferred ports taken, by these tests or by somebody else."""
     with ExitStack() as stack:
         for port in TAKEN.values():
             listener = stack.enter_context(socket.socket())
@@ -46,10 +48,24 @@ def taken_ports() -> Iterator[None]:
         yield
 
 
-def test_a_life(tmp_path: Path, taken_ports: None) -> None:
-    data, pointer = tmp_path / "data", tmp_path / "state/talweg/stack.json"
+@dataclass(frozen=True)
+class FirstLife:
+    """What a stack that was stopped has left."""
+
+    data: Path
+    job: str
+    """The id of a job that has succeeded."""
+    long: str
+    """The id of a job that was in training."""
+
+
+@pytest.fixture(scope="module")
+def first_life(tmp_path_factory: pytest.TempPathFactory) -> FirstLife:
+    """Start a stack while its ports are taken, use it, and stop it."""
+    folder = tmp_path_factory.mktemp("up")
+    data, pointer = folder / "data", folder / "state/talweg/stack.json"
     # No lease runs out here: a job comes back only if it is given back.
-    with running_up(data, TALWEG_LEASE_SECONDS="3600") as up:
+    with taken_ports(), running_up(data, TALWEG_LEASE_SECONDS="3600") as up:
         up.wait_for("broker", "server", "worker-0")
         facts = up.facts
         assert facts["pid"] == up.process.pid
@@ -87,33 +103,28 @@ def test_a_life(tmp_path: Path, taken_ports: None) -> None:
         assert is_gone(data)
         assert not (data / "stack.json").exists()
         assert not pointer.exists()
-
-    with running_up(data, TALWEG_LEASE_SECONDS="3600") as up:
-        up.wait_for("server", "worker-0", "tracking")
-        assert job.id in talweg(data, "jobs").stdout
-        with Client(up.facts["server"]) as client:
-            assert {found.id for found in client.jobs()} == {job.id, long.id}
-            again = client.job(long.name)
-            # It was given back, so that nobody waits for its lease to run out.
-            wait_until(lambda: again.refresh().message.attempt == 2, timeout=10, what="it goes on")
-        assert (data / "logs/server.log.1").exists()
-
-        # In one instant, so that nobody is left to see to the services.
-        guardian = guardian_of(up.process.pid)
-        assert guardian is not None
-        up.process.send_signal(signal.SIGSTOP)
-        guardian.kill()
-        up.process.kill()
-        up.process.wait()
-        wait_until(lambda: is_gone(data), timeout=5, what="no service has outlived `talweg up`")
+    return FirstLife(data, job.id, long.id)
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upped]:
-    data = tmp_path_factory.mktemp("up") / "data"
-    with running_up(data, "--port", "0", TALWEG_LEASE_SECONDS="3") as up:
+def up(first_life: FirstLife) -> Iterator[Upped]:
+    """The stack again, with what it held."""
+    with running_up(first_life.data, "--port", "0", TALWEG_LEASE_SECONDS="3") as up:
         up.wait_for("server", "worker-0", "tracking")
+        with Client(up.facts["server"]) as client:
+            again = client.job(first_life.long)
+            # It was given back, so that nobody waits for its lease to run out.
+            wait_until(lambda: again.refresh().message.attempt == 2, timeout=10, what="it goes on")
+            again.cancel()
         yield up
+
+
+def test_a_second_life_has_the_jobs_of_the_first(up: Upped, first_life: FirstLife) -> None:
+    assert first_life.job in talweg(up.data, "jobs").stdout
+    with Client(up.facts["server"]) as client:
+        assert {first_life.job, first_life.long} <= {found.id for found in client.jobs()}
+        assert client.job(first_life.job).state == "SUCCEEDED"
+    assert (up.data / "logs/server.log.1").exists()
 
 
 def train(up: Upped) -> Job:
@@ -180,8 +191,14 @@ def test_a_broker_that_is_wiped_comes_back(up: Upped) -> None:
 
 def test_mlflow_is_one_process_and_comes_back(up: Upped) -> None:
     process = psutil.Process(up.pid("tracking"))
-    assert "uvicorn" in process.cmdline()
+    assert "talweg.deploy.services._mlflow" in process.cmdline()
     assert process.children() == []
+    host, _, port = up.facts["tracking"].removeprefix("http://").partition(":")
+    # As a page of another site sends it, whose name leads to this machine.
+    connection = http.client.HTTPConnection(host, int(port), timeout=180)
+    with closing(connection):
+        connection.request("GET", "/", headers={"Host": "elsewhere.example"})
+        assert connection.getresponse().status == http.client.FORBIDDEN
     kill(up, "tracking")
     job = train(up)
     with Client(up.facts["server"]) as client:
@@ -248,6 +265,18 @@ def test_no_argument_holds_the_password(up: Upped) -> None:
     # The broker, the server, the worker, MLflow and `talweg up` at least.
     assert len(lines) >= 5
     assert [line for line in lines if secret in line] == []
+
+
+# The last that uses the stack: it ends it.
+def test_no_service_outlives_a_stack_that_is_killed(up: Upped) -> None:
+    guardian = guardian_of(up.process.pid)
+    assert guardian is not None
+    # In one instant, so that nobody is left to see to the services.
+    up.process.send_signal(signal.SIGSTOP)
+    guardian.kill()
+    up.process.kill()
+    up.process.wait()
+    wait_until(lambda: is_gone(up.data), timeout=5, what="no service has outlived `talweg up`")
 
 
 def test_a_wanted_port_that_is_taken_is_refused(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@
 runs `mlflow server --backend-store-uri sqlite:///DATABASE --serve-artifacts ARGUMENT...`.
 
 A second process would not know who started the first: if `talweg up` and its guardian died at the
-same time, it would live on. With exec, the server keeps the request to die with `talweg up`, and a
-waiting process of about 200 MB is saved.
+same time, it would live on. This one keeps the request to die with `talweg up`; it has imported
+MLflow once, which takes seconds, and no process of about 200 MB waits for another.
 """
 
 import os
@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+# Before MLflow, which refuses requests of other sites' pages only in a process that has it.
+import uvicorn  # isort: skip
 from mlflow import cli, server
 
 from talweg.deploy.services._mlflow_database import (
@@ -27,11 +29,17 @@ from talweg.deploy.services._mlflow_database import (
 def become(command: Sequence[str], *, extra_env: Mapping[str, str], **_: Any) -> NoReturn:
     """Replace MLflow's function that starts its web server.
 
+    The web server runs in this process, which has imported MLflow already: that takes seconds.
+
     Args:
-        command: The web server's program and arguments.
+        command: The web server's program and arguments: PYTHON -m uvicorn ARGUMENT...
         extra_env: Variables in addition to this process's own.
     """
-    os.execvpe(command[0], list(command), os.environ | dict(extra_env))
+    _python, option, program, *arguments = command
+    assert (option, program) == ("-m", "uvicorn"), "this version of MLflow has another web server"
+    os.environ.update(extra_env)
+    uvicorn.main(arguments, prog_name=program)
+    sys.exit()
 
 
 def main() -> None:
