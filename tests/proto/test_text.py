@@ -68,6 +68,8 @@ BROKEN = [
     ("a: &x [1]\nb: *x", "job.yaml:2:4", "an alias"),
     ("a: &x {b: 1}\n<<: *x", "job.yaml:2:5", "an alias"),
     ("[" * 100, "job.yaml:1:51", "more than 50 levels"),
+    ("training: {seed: " + "9" * 5000 + "}", "job.yaml:1:18", "an integer of 5,000 characters"),
+    ('{"training": {"seed": ' + "9" * 5000 + "}}", "job.yaml:1:23", "an integer of 5,000"),
     ("[" + "1," * 200_000 + "]", "job.yaml:1:", "more than 100,000 names and values"),
     ('{"a":' * 100_000, "job.yaml", ""),
     ("? [1]\n: 2", "job.yaml:1:3", "a name that is a list"),

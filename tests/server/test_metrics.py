@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 from tests.server.samples import Rules, held, point, spec, summary
 
-from talweg.server.errors import BadGrouping, BadMetric, InvalidRequest, JobNotFound
+from talweg.server.errors import (
+    BadGrouping,
+    BadMetric,
+    BadPageToken,
+    InvalidRequest,
+    JobNotFound,
+)
+from talweg.server.queries import pages
 from talweg.server.services.attempts.reaper import reap
 from talweg.server.services.attempts.reports import Report
 from talweg.server.store import events, jobs
@@ -77,6 +84,13 @@ class TestMetrics:
         for wrong in ({"wanted": ["lr"]}, {"page_size": 10_001}, {"page_size": -1}):
             with pytest.raises(InvalidRequest):
                 await page(token, **wrong)
+
+    @pytest.mark.parametrize("text", ["[" * 100_000, "{", "[]", '{"a": 0.5}', "9" * 5000])
+    async def test_forged_page_tokens_are_refused(self, rules: Rules, text: str) -> None:
+        row = await rules.running()
+        token = pages.encode((1, text), (row.name,))
+        with pytest.raises(BadPageToken):
+            await rules.jobs.metrics(row.name, include_points=True, page_token=token)
 
     async def test_summaries_come_once(self, rules: Rules) -> None:
         row = await rules.running()

@@ -9,11 +9,14 @@ from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar
 
 import yaml
+from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 MAX_DEPTH = 50
 # More than the largest batches hold; the time of reading goes with it.
 MAX_NODES = 100_000
+# Python refuses a few thousand, with advice for programmers.
+_MOST_DIGITS = 1_000
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
@@ -74,8 +77,12 @@ class Loader(yaml.SafeLoader):
         return result
 
     def construct_integer(self, node: ScalarNode) -> int:
-        """Build an integer; Python refuses thousands of digits with ValueError."""
+        """Build an integer; one of thousands of digits, which Python refuses, is none."""
         text = str(self.construct_scalar(node))
+        if len(text) > _MOST_DIGITS:
+            raise ConstructorError(
+                problem=f"an integer of {len(text):,} characters", problem_mark=node.start_mark
+            )
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text, 10)
 
     def construct_float(self, node: ScalarNode) -> float:

@@ -326,7 +326,8 @@ class _Reached:
 def _steps(text: str) -> dict[str, int]:
     try:
         steps = json.loads(text)
-    except ValueError as exc:
+    # Of brackets nested by the thousand.
+    except (ValueError, RecursionError) as exc:
         raise BadPageToken("page_token was not issued by this service") from exc
     if not isinstance(steps, dict) or not all(type(step) is int for step in steps.values()):
         raise BadPageToken("page_token was not issued by this service")
