@@ -3,7 +3,7 @@
 import base64
 import math
 import numbers
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar, overload
 
@@ -28,22 +28,25 @@ from talweg.spec.fields import (
     choices,
     descriptor_of,
     fields,
-    hints,
     oneofs,
     shorthand,
     spellings,
 )
 from talweg.spec.reading import json_objects
-from talweg.spec.spelling import near, nearest
-from talweg.v1.losses_pb2 import Loss
+from talweg.spec.reading.json_hints import (
+    allowed_names,
+    elsewhere,
+    flag_hint,
+    hint_for,
+    number_hint,
+)
+from talweg.spec.spelling import nearest
 from talweg.v1.spec_pb2 import JobSpec
 
 M = TypeVar("M", bound=Message)
 
 # Deeper than any real spec, and far from Python's own limit.
 MAX_DEPTH = 50
-# Of more names than the first a message names as many as the second.
-_MOST_NAMED, _SOME = 25, 3
 
 
 @overload
@@ -197,7 +200,7 @@ class _Reader:
             return {shorthand(descriptor): value}
         if isinstance(value, str) and members:
             self.refuse(
-                path, value, _allowed(descriptor, members, value), _hint(descriptor, value)
+                path, value, allowed_names(descriptor, members, value), hint_for(descriptor, value)
             )
             return None
         self.refuse(path, value, f"an object ({', '.join(fields(descriptor))})")
@@ -206,8 +209,8 @@ class _Reader:
     def _unknown(self, descriptor: Descriptor, name: object, item: object, path: str) -> None:
         known = fields(descriptor)
         text = name if isinstance(name, str) else str(shown(name))
-        allowed = _allowed(descriptor, known, text) if known else "an empty object"
-        hint = _hint(descriptor, text) or _elsewhere(descriptor, text, item)
+        allowed = allowed_names(descriptor, known, text) if known else "an empty object"
+        hint = hint_for(descriptor, text) or elsewhere(descriptor, text, item)
         self.refuse(joined(path, text), name, allowed, hint)
 
     def _both(self, descriptor: Descriptor, field: Field, first: str, path: str) -> None:
@@ -280,7 +283,7 @@ class _Reader:
         if field.type is Type.FLAG:
             if isinstance(item, bool):
                 return item
-            hint = _flag_hint(item)
+            hint = flag_hint(item)
             self.refuse(path, item, field.allowed, hint)
             return None
         if field.type is Type.CHOICE and field.enum is not None:
@@ -312,7 +315,7 @@ class _Reader:
                 value = math.inf
             if math.isfinite(value):
                 return value
-        self.refuse(path, item, field.allowed, _number_hint(item))
+        self.refuse(path, item, field.allowed, number_hint(item))
         return None
 
     def _integer(self, field: Field, item: object, path: str) -> int | None:
@@ -322,7 +325,7 @@ class _Reader:
             # A comparison first: int() of an infinity raises.
             if low <= number <= high and number == int(number):
                 return int(number)
-        self.refuse(path, item, field.allowed, _number_hint(item))
+        self.refuse(path, item, field.allowed, number_hint(item))
         return None
 
     def _well_known(self, message: Message, value: Any, path: str) -> None:
@@ -355,58 +358,3 @@ def _real(item: object) -> int | float | None:
 def _is_text(value: str) -> bool:
     # Protobuf holds UTF-8, which has no lone surrogates; JSON can name them.
     return not any("\ud800" <= character <= "\udfff" for character in value)
-
-
-def _flag_hint(item: object) -> str:
-    if isinstance(item, str) and item.lower() in ("yes", "on", "true", "no", "off", "false"):
-        return "write true" if item.lower() in ("yes", "on", "true") else "write false"
-    return ""
-
-
-def _number_hint(item: object) -> str:
-    if isinstance(item, float) and not math.isfinite(item):
-        return "numbers must be finite"
-    if not isinstance(item, str):
-        return ""
-    try:
-        float(item)
-    except ValueError:
-        return ""
-    return "write it without quotes"
-
-
-def _allowed(descriptor: Descriptor, known: Iterable[str], name: str) -> str:
-    """Name what may stand there; of very many names the nearest, else the first."""
-    names = list(known)
-    if len(names) <= _MOST_NAMED:
-        return one_of(names)
-    some = near(name, names, most=_SOME) or names[:_SOME]
-    listed = "; `talweg losses` lists them" if descriptor is Loss.DESCRIPTOR else ""
-    return f"one of {', '.join(some)}, … ({len(names)} in all{listed})"
-
-
-def _hint(descriptor: Descriptor, name: str) -> str:
-    """Return advice for a name that the message does not have; empty where there is none."""
-    return hints(descriptor).get(name) or nearest(name, spellings(descriptor))
-
-
-def _elsewhere(descriptor: Descriptor, name: str, item: object) -> str:
-    """Give a hint for a field that stands in the wrong place; empty where it is known nowhere."""
-    members = choices(descriptor)
-    if members and name in (*descriptor.oneofs_by_name, "type", "name"):
-        example = item if isinstance(item, str) and item in members else members[0]
-        return f"use the member's name as the field: {{{example}: {{…}}}}"
-    paths = _paths_to(descriptor, name, 3)
-    return f"did you mean {' or '.join(paths[:3])}?" if paths else ""
-
-
-def _paths_to(descriptor: Descriptor, name: str, depth: int) -> list[str]:
-    paths = []
-    for field in fields(descriptor).values():
-        if field.message is None or field.is_list or field.is_map:
-            continue
-        if name in spellings(field.message):
-            paths.append(f"{field.name}.{name}")
-        elif depth > 1:
-            paths += [f"{field.name}.{path}" for path in _paths_to(field.message, name, depth - 1)]
-    return paths

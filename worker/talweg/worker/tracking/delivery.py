@@ -17,7 +17,8 @@ from talweg.worker.settings import Settings
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.backends.backend import Backend, HttpBackend
 from talweg.worker.tracking.errors import TrackingAwayError, TrackingError
-from talweg.worker.tracking.job_delivery.job import TRASH_PREFIX, JobDelivery
+from talweg.worker.tracking.job_delivery.job import JobDelivery
+from talweg.worker.tracking.job_delivery.removal import TRASH_PREFIX
 from talweg.worker.tracking.outputs.results import NotYetError
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.removals import Removals

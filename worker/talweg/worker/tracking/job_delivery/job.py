@@ -1,18 +1,14 @@
 """One job's way from the spool to its run in MLflow."""
 
 import logging
-import os
-import shutil
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from talweg.blobs import Blobs
 from talweg.spec import from_dict, to_yaml
 from talweg.spec.states import has_ended
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.worker.storage.leftovers import remove_leftovers
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.errors import (
     RefusedError,
@@ -24,6 +20,7 @@ from talweg.worker.tracking.job_delivery.ending import Ending, EndQuery
 from talweg.worker.tracking.job_delivery.home import close_surplus, ensure_run
 from talweg.worker.tracking.job_delivery.other_spools import OtherSpools, Turn
 from talweg.worker.tracking.job_delivery.points import PointSender
+from talweg.worker.tracking.job_delivery.removal import remove_folder, remove_leftovers_of
 from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.job_delivery.stored_files import StoredFiles
 from talweg.worker.tracking.outputs.labels import NOTE_TAG, description
@@ -39,8 +36,6 @@ from talweg.worker.tracking.spool import Point, attempts, now_ms
 
 # Whoever wrote something so short a time ago holds the job's lease.
 _FRESH_MS = 2_000
-# Folders on their way out; `spool.jobs` passes over them.
-TRASH_PREFIX = ".done-"
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +242,7 @@ class JobDelivery:
         self._stored.store_without_mlflow(self._attempts)
         log.warning("%s: its run was deleted; the remaining results are dropped", self.job_id)
         self._say_complete(deleted=True)
-        self._remove()
+        remove_folder(self.folder)
         return True
 
     # The end.
@@ -284,8 +279,10 @@ class JobDelivery:
             return False
         if self._state.run_id and turn is Turn.CLOSE:
             self._say_complete(missing=self._others.missing)
-        self._remove_leftovers()
-        self._remove()
+        remove_leftovers_of(
+            self.job_id, self._attempts.values(), record=self._record, blobs=self._blobs
+        )
+        remove_folder(self.folder)
         return True
 
     def _acknowledge(self) -> None:
@@ -302,22 +299,6 @@ class JobDelivery:
         if is_here and all(number in self._attempts for number in range(1, last)):
             return Turn.CLOSE
         return self._others.turn(last, is_here=is_here)
-
-    def _remove_leftovers(self) -> None:
-        """Remove what attempts left in the blob store that did not end in order.
-
-        The job's next attempt would, but none comes. A store that is away keeps it.
-        """
-        if all(attempt.ended_in_order for attempt in self._attempts.values()):
-            return
-        job = self._record.job(self.job_id)
-        if job is None or not has_ended(job.state):
-            return
-        named = {checkpoint.name for checkpoint in job.checkpoints}
-        try:
-            remove_leftovers(Blobs(self._blobs), job.name, named=named)
-        except (OSError, ImportError, ValueError) as exc:
-            log.warning("%s: its leftovers in the blob store stay: %s", self.job_id, exc)
 
     def _is_all_sent(self, ending: Ending, *, besides: Collection[int] = ()) -> bool:
         """Return whether MLflow has every line of the spool, and none can follow that counts.
@@ -399,9 +380,3 @@ class JobDelivery:
             missing=missing,
             deleted=deleted,
         )
-
-    def _remove(self) -> None:
-        """Rename the folder first: a folder that is half removed must not be taken for a job."""
-        trash = self.folder.with_name(f"{TRASH_PREFIX}{self.job_id}-{os.getpid()}-{now_ms()}")
-        os.replace(self.folder, trash)
-        shutil.rmtree(trash, ignore_errors=True)
