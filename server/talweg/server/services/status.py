@@ -122,8 +122,9 @@ class StatusService:
         database = Component("database")
         record = _Record({}, Backlog(0, 0.0), {})
         try:
-            await self._database.check()
+            # First: on a full disk the record can be read, and tells what runs and what waits.
             record = await self._database.reading(_read)
+            await self._database.check()
         except (DatabaseUnavailable, DBAPIError) as exc:
             database = Component(
                 "database",

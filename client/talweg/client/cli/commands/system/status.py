@@ -119,7 +119,9 @@ def _print(
             lines.append(("", "to do", row.remedy))
     if reached is not None:
         counts = [f"{each.count} {JobState.of(each.state).lower()}" for each in reached.jobs]
-        lines.append(("jobs", "", ", ".join(counts) or "none running or waiting"))
+        is_read = not any(row.name == "database" and row.problem for row in rows)
+        none = "none running or waiting" if is_read else "not known"
+        lines.append(("jobs", "", ", ".join(counts) or none))
     if not out.is_terminal:
         # Lines of a pipe or a file are not broken.
         for name, state, text in lines:
