@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests._parts import Mlflow, free_port, running_redis
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 # Tests run side by side. Threads of PyTorch that wait for each other would take the cores from the
 # other tests: all would take twice as long. Set before PyTorch is loaded; programs inherit it.
@@ -27,6 +28,30 @@ def pytest_collection() -> Generator[None, Any, Any]:
         # The tests and what they import stay to the end: no garbage collection need look at them.
         gc.freeze()
         gc.enable()
+
+
+# These have stacks of their own.
+_ALONE = ("test_faults.py", "test_plugins.py")
+_INTEGRATION = "tests/integration/"
+
+
+class _ByStack(LoadScopeScheduling):  # type: ignore[misc]
+    """Keep the tests of a module in one process, and those that share a stack in two."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        name = module.removeprefix(_INTEGRATION)
+        if name == module or name in _ALONE:
+            return module
+        # Each half takes about as long. A stack takes 14 s of a core to start.
+        return f"{_INTEGRATION}{'first' if name < 'test_g' else 'second'}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    if config.getoption("dist") != "loadscope":
+        return None
+    return _ByStack(config, log)
 
 
 @pytest.fixture(scope="session")

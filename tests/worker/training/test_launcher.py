@@ -162,9 +162,9 @@ def test_a_process_ends_with_the_first() -> None:
 def test_a_process_ends_once_its_stdin_closes() -> None:
     """As on systems where the kernel does not end it."""
     program = """
-from talweg.worker.training.distributed import rank
+from talweg.worker.parents import end_with_stdin
 print(flush=True)
-rank._end_with_stdin()
+end_with_stdin()
 """
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE

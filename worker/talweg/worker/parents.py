@@ -23,3 +23,14 @@ def die_with_parent(parent: int, *, sig: signal.Signals = signal.SIGKILL) -> Non
     # The parent may have ended before the kernel was told; then nobody would send the signal.
     if os.getppid() != parent:
         os.kill(os.getpid(), sig)
+
+
+def end_with_stdin() -> None:
+    """End this process once its standard input closes, on systems whose kernel does not.
+
+    For a thread of a process that nobody writes to: whoever started it holds the other end.
+    """
+    # Not sys.stdin, whose lock the interpreter would wait for at its own end.
+    while os.read(0, 1):
+        pass
+    os._exit(1)

@@ -4,7 +4,6 @@ python -P -m talweg.worker.training.distributed.rank FOLDER RANK PARENT_PID
 """
 
 import json
-import os
 import sys
 import threading
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from talweg.spec import from_dict
 from talweg.v1.jobs_pb2 import Job
-from talweg.worker.parents import die_with_parent
+from talweg.worker.parents import die_with_parent, end_with_stdin
 from talweg.worker.training.distributed import launcher
 from talweg.worker.training.exits import of_exit
 from talweg.worker.training.interface import NeverStop, NullReporter
@@ -31,7 +30,7 @@ def main(folder: Path, number: int, parent: int) -> int:
     Returns:
         The exit status.
     """
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    threading.Thread(target=end_with_stdin, daemon=True).start()
     die_with_parent(parent)
     spec = from_dict(json.loads((folder / launcher.SPEC).read_text()))
     device = (folder / launcher.DEVICE).read_text()
@@ -50,14 +49,6 @@ def main(folder: Path, number: int, parent: int) -> int:
     failed = {"cause": result.cause, "message": result.message}
     rank.failure_file.write_text(json.dumps(failed))
     return launcher.FAILED_STATUS
-
-
-def _end_with_stdin() -> None:
-    """End this process once the first has gone, on systems whose kernel does not."""
-    # Not sys.stdin, whose lock the interpreter would wait for at its own end.
-    while os.read(0, 1):
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":
