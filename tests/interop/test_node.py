@@ -9,6 +9,7 @@ from tests.integration.stack import Stack
 from tests.interop.tools import HERE, PROTO, needs_npm, run
 
 import talweg.spec as spec
+from talweg.server.serving import SERVICES
 
 pytestmark = needs_npm
 
@@ -17,18 +18,7 @@ pytestmark = needs_npm
 def test_a_session_of_a_client_in_node(stack: Stack, source: str) -> None:
     command = ["node", HERE / "client.js", source, PROTO, stack.address, f"node {source}"]
     answers = json.loads(run(command).stdout)
-    assert answers["services"] == [
-        f"talweg.v1.{name}Service"
-        for name in (
-            "Artifact",
-            "Catalog",
-            "Job",
-            "Prediction",
-            "StoredDataset",
-            "System",
-            "Worker",
-        )
-    ]
+    assert answers["services"] == sorted(SERVICES)
 
     followed = answers["followed"]
     job = followed["job"]
