@@ -14,6 +14,8 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionResponse
@@ -23,6 +25,7 @@ from tests.server.samples import spec
 from tests.server.sweeps.sweeping import sweep_spec
 
 from talweg.server.limits import MAX_STREAMS
+from talweg.server.serving import SERVICES
 from talweg.v1 import jobs_pb2
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
 from talweg.v1.sweeps_pb2 import CreateSweepRequest, WatchSweepRequest
@@ -79,6 +82,33 @@ async def test_undecodable_bytes_are_the_callers_fault(
         code, said = await code_of(unary(running.channel, method)(UNDECODABLE))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert "the request's bytes are no message of its type" in said
+    assert not caplog.records
+
+
+async def test_no_method_takes_undecodable_bytes(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def one(content: bytes) -> AsyncIterator[bytes]:
+        yield content
+
+    pool = descriptor_pool.Default()
+    with caplog.at_level(logging.WARNING):
+        for service in (*SERVICES, health.SERVICE_NAME):
+            for method in pool.FindServiceByName(service).methods:
+                path = f"/{service}/{method.name}"
+                # A type that does not exist, and a text that is cut short.
+                for content in (UNDECODABLE, b"\x0a\x05ab"):
+                    kinds = [
+                        "stream" if streams else "unary"
+                        for streams in (method.client_streaming, method.server_streaming)
+                    ]
+                    open_call: Any = getattr(running.channel, "_".join(kinds))(path)
+                    given = one(content) if method.client_streaming else content
+                    call = open_call(given, timeout=180)
+                    code, _ = await code_of(
+                        anext(aiter(call)) if method.server_streaming else call
+                    )
+                    assert code == grpc.StatusCode.INVALID_ARGUMENT, path
     assert not caplog.records
 
 
