@@ -150,7 +150,7 @@ def given_back(jobs: Jobs, name: str) -> list[str]:
     ],
 )
 def test_a_disk_that_is_full_for_the_training_gives_the_job_back(
-    error: Exception, jobs: Jobs, worker: Worker
+    error: Exception, jobs: Jobs, worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
     def breaks(spec: object, **_: object) -> Result:
         raise error
@@ -160,6 +160,8 @@ def test_a_disk_that_is_full_for_the_training_gives_the_job_back(
     job = jobs.get(name)
     assert job.state == Job.QUEUED
     assert "the worker's disk is full" in job.waiting_reason
+    # All is known of it: no defect is to be looked for.
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_a_full_disk_stops_a_long_job(jobs: Jobs, worker: Worker) -> None:

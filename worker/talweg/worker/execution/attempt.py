@@ -194,7 +194,10 @@ class _Attempt:
             outcome = outcomes.of_stop(stop)
         except Exception as exc:
             outcome = outcomes.of_error(exc)
-            if outcome.cause == Outcome.SERVICE:
+            if outcome.state == Job.QUEUED:
+                # Of a full disk all is known.
+                self._reporter.log(LogLine.ERROR, outcome.message)
+            elif outcome.cause == Outcome.SERVICE:
                 log.exception("%s: attempt %d", self._lease.job, self._lease.attempt)
                 self._reporter.log(LogLine.ERROR, outcomes.traceback_of(exc))
         except BaseException as exc:
