@@ -982,8 +982,9 @@ Global___Diagnostics: _TypeAlias = Diagnostics  # noqa: Y015
 @_typing.final
 class Baselines(_message.Message):
     """Baselines: models of scikit-learn with their default settings, trained on the same training data
-    with the same preprocessing. Their metrics are gradient_boosting/mae, linear/mae and so on, and
-    comparisons show them.
+    with the same preprocessing: of vectors, of pixels and what stands around them (masks, images), of
+    crops (boxes). Their metrics are gradient_boosting/mae, linear/mae and so on, and comparisons show
+    them.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

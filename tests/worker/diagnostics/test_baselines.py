@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    log_loss,
+    mean_absolute_error,
+    roc_auc_score,
+)
 from tests.worker.training.jobs import job, run
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -76,10 +82,30 @@ def test_the_training_is_the_same_and_none_is_trained_unasked() -> None:
     assert any("gradient_boosting (scikit-learn) reaches mae" in line for line in report.lines)
 
 
-def test_tasks_without_a_baseline_say_so() -> None:
-    values, _, report = told(
+def test_several_numbers_and_several_labels() -> None:
+    values, spec, _ = told(
         task="regression", dataset={"synthetic_regression": {"num_targets": 2}}, loss="mse", **ALL
     )
+    x, y, x_test, y_test, bundle = parts(spec)
+    y, y_test = bundle.target_scaler.unscale(y), bundle.target_scaler.unscale(y_test)
+    ridge = RidgeCV(alphas=np.logspace(-3, 3, 13)).fit(x, y).predict(x_test)
+    assert values["linear/mae"] == pytest.approx(mean_absolute_error(y_test, ridge), rel=1e-2)
+    boosted = [HistGradientBoostingRegressor(random_state=0).fit(x, of).predict(x_test)
+               for of in y.T]  # fmt: skip
+    error = mean_absolute_error(y_test, np.stack(boosted, axis=1))
+    assert values["gradient_boosting/mae"] == pytest.approx(error, rel=1e-6)
+    labels = {"synthetic_multilabel": {"num_samples": 300}}
+    values, spec, _ = told(task="multilabel", dataset=labels, loss="bce_with_logits", **ALL)
+    x, y, x_test, y_test, _ = parts(spec)
+    linear = [LogisticRegression(max_iter=1000).fit(x, of).predict_proba(x_test)[:, 1]
+              for of in y.T]  # fmt: skip
+    precision = average_precision_score(y_test, np.stack(linear, axis=1), average="macro")
+    assert values["linear/map"] == pytest.approx(precision, abs=0.02)
+    assert values["gradient_boosting/f1_macro"] > 0.5
+
+
+def test_tasks_without_a_baseline_say_so() -> None:
+    values, _, report = told(task="vae", dataset="digits", loss="vae", model="autoencoder", **ALL)
     assert not [name for name in values if name.startswith(("gradient_boosting", "linear"))]
     assert any("no baselines for this task" in line for line in report.lines)
 

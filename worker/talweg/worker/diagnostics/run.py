@@ -4,7 +4,7 @@ from talweg.spec import primary_metric
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import training
-from talweg.worker.diagnostics.baselines import baseline_metrics, boosting_left_out, is_for
+from talweg.worker.diagnostics.baselines import baselines_of
 from talweg.worker.diagnostics.landscape import look_around
 from talweg.worker.diagnostics.one_batch import learn_one_batch
 from talweg.worker.diagnostics.rate_range import try_learning_rates
@@ -102,17 +102,18 @@ class _BySpec:
 
 def _compare_with_baselines(setup: Setup, tested: EvalResult, context: RunContext) -> None:
     """Train the baselines that a spec asks for, and report their metrics."""
-    task, bundle = setup.learner.task, setup.splits.bundle
-    if tested.predictions is None or not is_for(task, bundle):
-        context.report.log(LogLine.INFO, "There are no baselines for this task.")
+    report = context.report
+    found = baselines_of(setup.learner.task, context.spec, setup.splits.bundle, tested)
+    if found is None:
+        report.log(LogLine.INFO, "There are no baselines for this task.")
         return
-    if reason := boosting_left_out(context.spec, bundle):
-        context.report.log(LogLine.INFO, f"{reason}.")
+    if found.left_out:
+        report.log(LogLine.INFO, f"{found.left_out}.")
     metric = primary_metric(context.spec).partition("/")[2]
-    for name, values in baseline_metrics(task, context.spec, bundle, tested.predictions):
+    for name, values in found.metrics:
         setup.step.recorder.evaluation(setup.state.step, name, values)
         if metric in values and metric in tested.values:
-            context.report.log(
+            report.log(
                 LogLine.INFO,
                 f"{name} (scikit-learn) reaches {metric} {values[metric]:.5g} on the test data, "
                 f"the network {tested.values[metric]:.5g}.",
