@@ -36,6 +36,8 @@ def pictures(folder: Path) -> list[Path]:
     colour.save(folder / "colour.png")
     grey.save(folder / "grey.png")
     deep.save(folder / "deep.png")
+    deep.save(folder / "deep.tif")
+    colour.save(folder / "packed.TIFF", compression="tiff_lzw")
     few.save(folder / "few.png", transparency=1)
     colour.convert("RGBA").save(folder / "deeper/clear.webp", lossless=True)
     colour.save(folder / "turned.jpg", exif=turned)

@@ -14,11 +14,14 @@ from talweg.ingest.images.archive import Archive, Entry
 from talweg.ingest.problems import MOST_PROBLEMS, Problem, Refused, quoted
 from talweg.v1.datasets_pb2 import ReadOptions
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _MOST_PIXELS = 100_000_000
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _CHANNELS = {"1": 1, "L": 1, "I;16": 1, "I;16L": 1, "I;16B": 1, "I": 1, "F": 1, "RGBA": 4, "LA": 4}
 _OF_16_BITS = ("I;16", "I;16L", "I;16B", "I")
+# Of images in 16 bits, which cameras fill to 12 or 14, so few are mostly a mistake.
+_FEW_LEVELS = 16
+_OF_32_BITS = ("I", "F")
 # Turned by a quarter.
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
 
@@ -30,6 +33,8 @@ class Shape:
     height: int
     width: int
     channels: int
+    is_deep: bool = False
+    """Whether it has 16 bits a pixel, of which 8 are kept."""
 
 
 def decode(
@@ -90,6 +95,13 @@ def decode(
         raise Refused(*problems)
     if any((shape.height, shape.width) != (height, width) for shape in shapes):
         notes.append(f"images were resized to {height}×{width} pixels")
+    deep = [index for index, shape in enumerate(shapes) if shape.is_deep]
+    brightest = max((int(pixels[index].max()) for index in deep), default=_FEW_LEVELS)
+    if brightest < _FEW_LEVELS:
+        notes.append(
+            f"16 bits became 8 by dividing by 256, and {brightest + 1} of 256 levels are left in "
+            f"{len(deep):,} images: stretch their values to the whole range before the upload"
+        )
     return pixels, notes
 
 
@@ -141,11 +153,11 @@ def _shape(content: bytes) -> Shape:
         channels = _CHANNELS.get(image.mode, 3)
         if image.mode == "P" and "transparency" in image.info:
             channels = 4
-        return Shape(height, width, channels)
+        return Shape(height, width, channels, image.mode in _OF_16_BITS)
 
 
 def undecoded(
-    entry: Entry, error: BaseException, allowed: str = "PNG, JPEG, WebP, BMP or GIF"
+    entry: Entry, error: BaseException, allowed: str = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 ) -> Problem:
     """Say that an image does not decode, and why."""
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
@@ -189,7 +201,9 @@ def _size(
 
 def _pixels(content: bytes, mode: str, height: int, width: int) -> np.ndarray[Any, Any]:
     with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
-        # Of a GIF that moves, the first picture.
+        if opened.format == "TIFF" and opened.mode in _OF_32_BITS:
+            raise ValueError("32 or signed 16 bits a pixel, where 8 or 16 without a sign are read")
+        # Of a GIF that moves, and of a TIFF of several pages, the first picture.
         image: Image.Image = ImageOps.exif_transpose(opened)
         if image.mode in _OF_16_BITS:
             image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))

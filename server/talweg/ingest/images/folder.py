@@ -9,6 +9,8 @@ from talweg.ingest.images.labels import LABELS, label_column, labels_of
 from talweg.ingest.images.layout import CLASSES, IMAGE_ENDINGS, file_name, is_image, lies_in
 from talweg.ingest.images.masks import has_masks, read_with_masks
 from talweg.ingest.images.reading import Reading, image_column
+from talweg.ingest.images.voc import ENDING as VOC_ENDING
+from talweg.ingest.images.voc import has_voc, read_voc
 from talweg.ingest.images.webdataset import is_webdataset, read_samples
 from talweg.ingest.images.yolo import LABELS as BOXES
 from talweg.ingest.images.yolo import has_yolo, read_yolo
@@ -59,14 +61,15 @@ def _check_endings(entries: Sequence[Entry]) -> None:
     others = [
         entry.name
         for entry in entries
-        if entry.ending not in (*IMAGE_ENDINGS, *_BESIDE) and entry.name.lower() != LABELS
+        if entry.ending not in (*IMAGE_ENDINGS, *_BESIDE, VOC_ENDING)
+        and entry.name.lower() != LABELS
     ]
     if others:
         raise Refused(
             Problem(
                 names_text(others),
                 f"{len(others):,} files that are no images",
-                f"{', '.join(IMAGE_ENDINGS)}, and {LABELS}",
+                f"{', '.join(IMAGE_ENDINGS)}, {LABELS}, and {VOC_ENDING} of boxes",
                 "remove them from the folder",
             )
         )
@@ -90,6 +93,11 @@ def _reader_of(entries: Sequence[Entry], folder: str) -> tuple[_Reader, Callable
         kinds[f"boxes of YOLO ({BOXES}/)"] = (
             read_yolo,
             lambda entry: file_name(entry) == CLASSES or lies_in(entry, BOXES),
+        )
+    if has_voc(entries):
+        kinds[f"boxes of Pascal VOC ({VOC_ENDING})"] = (
+            read_voc,
+            lambda entry: file_name(entry) == CLASSES,
         )
     if len(kinds) > 1:
         raise Refused(

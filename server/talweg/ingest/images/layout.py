@@ -6,7 +6,7 @@ from talweg.ingest.images.archive import Archive, Entry
 from talweg.ingest.problems import Problem, Refused, names_text, quoted
 from talweg.spec.stored import part_named
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """What the names of images end in."""
 CLASSES = "classes.txt"
 """Has the name of a class in each line."""

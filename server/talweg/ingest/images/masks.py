@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from talweg.ingest.images.archive import Archive, Entry
 from talweg.ingest.images.decode import DECODING_ERRORS, Shape, decode, shapes_of, undecoded
@@ -33,11 +34,12 @@ _IGNORED = 255
 # Where the header of a PNG has the bits of a value and, behind it, the kind of its colours.
 _PNG_DEPTH = 24
 _PNG_GRAY = 0
+_TIFF_DEPTH = 258
 _STRETCHED = {2: 85, 4: 17}
 _WHITE = 255
 _MOST_CLASSES = 256
 _OF_NUMBERS = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")
-_ALLOWED = "a grey PNG, or one with a palette, whose values are the numbers of classes"
+_ALLOWED = "a grey PNG or TIFF, or one with a palette, whose values are the numbers of classes"
 
 Mask = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -171,7 +173,7 @@ def _paired(
             Problem(
                 names_text(bare),
                 f"{len(bare):,} images without a mask",
-                f"a PNG of the same name in {MASKS}/ for each image",
+                f"a PNG or TIFF of the same name in {MASKS}/ for each image",
                 "where nothing is to be seen, the mask is 0 everywhere",
             )
         )
@@ -275,19 +277,21 @@ def _values(content: bytes) -> Mask:
     Raises:
         _NotClasses: It is a picture in colours, or has numbers beyond bytes.
     """
-    with Image.open(io.BytesIO(content), formats=("PNG",)) as opened:
+    with Image.open(io.BytesIO(content), formats=("PNG", "TIFF")) as opened:
         if opened.mode not in _OF_NUMBERS:
             raise _NotClasses(f"an image with channels of colours ({opened.mode})")
         image: Image.Image = ImageOps.exif_transpose(opened)
         # Pillow stretches gray values of 2 and 4 bits over a byte.
-        values = np.asarray(image) // _STRETCHED.get(_gray_bits(content), 1)
+        values = np.asarray(image) // _STRETCHED.get(_gray_bits(opened, content), 1)
     if values.dtype.itemsize > 1 and values.size and (values.min() < 0 or values.max() > 255):
         raise _NotClasses(f"values from {values.min()} to {values.max()}")
     return values.astype(np.uint8)
 
 
-def _gray_bits(content: bytes) -> int:
-    """Return the bits of a gray PNG's values; 0 for another kind."""
+def _gray_bits(image: Image.Image, content: bytes) -> int:
+    """Return the bits of the values of a gray image; 0 for another kind."""
+    if isinstance(image, TiffImageFile):
+        return int(image.tag_v2.get(_TIFF_DEPTH, (1,))[0]) if image.mode == "L" else 0
     header = content[_PNG_DEPTH : _PNG_DEPTH + 2]
     return header[0] if len(header) == 2 and header[1] == _PNG_GRAY else 0
 

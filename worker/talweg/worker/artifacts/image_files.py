@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """What the names of pictures end in."""
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _OF_16_BITS = ("I;16", "I;16L", "I;16B", "I")
+_OF_32_BITS = ("I", "F")
 _MOST_NAMED = 10
 # What Pillow raises for files that are damaged or made to break it.
 _DAMAGED = (
@@ -73,7 +74,9 @@ def read_images(path: Path, shape: Sequence[int]) -> tuple[NDArray[np.uint8], li
 def _pixels(file: Path, channels: int, height: int, width: int) -> NDArray[Any]:
     mode = _MODES[channels]
     with Image.open(file, formats=_FORMATS) as opened:
-        # Of a GIF that moves, the first picture.
+        if opened.format == "TIFF" and opened.mode in _OF_32_BITS:
+            raise ValueError("32 or signed 16 bits a pixel, where 8 or 16 without a sign are read")
+        # Of a GIF that moves, and of a TIFF of several pages, the first picture.
         image: Image.Image = ImageOps.exif_transpose(opened)
         if image.mode in _OF_16_BITS:
             image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))

@@ -66,7 +66,8 @@ def add(
     """Upload a file, a folder of images, or the weights of a model as safetensors.
 
     Images may have labels, masks (images/ and masks/) or boxes (annotations.json of COCO; labels/
-    of YOLO). A .tar file may also hold samples of WebDataset: 0001.jpg and 0001.cls.
+    of YOLO; .xml of Pascal VOC). A .tar file may also hold samples of WebDataset: 0001.jpg and
+    0001.cls.
     A folder of train.csv and test.csv, or of other formats, is one table with the column split.
 
     The format, the delimiter, the encoding and the types of the columns are detected. Columns in
