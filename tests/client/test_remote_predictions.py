@@ -1,5 +1,8 @@
 """Predictions that a worker computes: what is said of the rows is said of the caller's line."""
 
+import io
+import shutil
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +12,9 @@ import grpc
 import pandas as pd
 import pytest
 
-from talweg.client import AsyncClient, AsyncJob, Client, Job
+from talweg.client import AsyncClient, AsyncJob, Client, InvalidRequest, Job
+from talweg.client.results import _predictions
+from talweg.spec.predictions import MAX_PICTURES_BYTES
 from talweg.v1 import jobs_pb2
 from talweg.v1.predictions_pb2 import PredictionTable, PredictRequest, PredictResponse
 from talweg.v1.predictions_pb2_grpc import (
@@ -63,3 +68,35 @@ def test_a_file_is_written_whole(address: str, tmp_path: Path) -> None:
     assert said[0].filename == __file__
     assert [each.name for each in target.parent.iterdir()] == ["out.csv"]
     assert target.read_text() == "prediction\n0.5\n"
+
+
+def test_pictures_are_sent_as_an_archive(address: str, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep/a.JPG").write_bytes(b"a")
+    (folder / "b.tif").write_bytes(b"b")
+    (folder / "note.txt").write_bytes(b"no picture")
+    for source, names in ((folder, ["b.tif", "deep/a.JPG"]), (folder / "b.tif", ["b.tif"])):
+        table = _predictions._of_file(source)
+        assert table.format == PredictionTable.ZIP
+        with zipfile.ZipFile(io.BytesIO(table.content)) as archive:
+            assert sorted(archive.namelist()) == names
+            assert archive.read("b.tif") == b"b"
+        assert _predictions._of_file(source) == table
+    archived = tmp_path / "new.zip"
+    archived.write_bytes(table.content)
+    assert _predictions._of_file(archived) == table
+    with (folder / "c.png").open("wb") as large:
+        large.truncate(MAX_PICTURES_BYTES)
+    shutil.copy(folder / "c.png", archived)
+    with archived.open("ab") as grown:
+        grown.write(b"x")
+    for source, told in (
+        (folder, r"new holds 3 pictures of 8,388,610 bytes, .* at most 8,388,608 at once"),
+        (archived, r"new\.zip has 8,388,609 bytes, .* send fewer pictures"),
+        (folder / "c.png", r"c\.png has 8,388,7\d\d bytes, .* fewer or smaller pictures"),
+        (tmp_path / "none", r"none holds no pictures: they end in \.png"),
+    ):
+        (tmp_path / "none").mkdir(exist_ok=True)
+        with Client(address) as client, pytest.raises(InvalidRequest, match=told):
+            Job(client._connection, JOB).predict_file(source, tmp_path / "out.csv", remote=True)

@@ -239,9 +239,9 @@ async def test_a_job_without_a_model_says_why(running: Running, tmp_path: Path) 
         ),
         (
             {"table": PredictionTable(content=b"a\n1\n", format=9)},  # type: ignore[arg-type]
-            "table.format: must be one of CSV, TSV, PARQUET, NPZ, but got 9",
+            "table.format: must be one of CSV, TSV, PARQUET, NPZ, ZIP, but got 9",
         ),
-        ({"output_format": 9}, "output_format: must be one of CSV, TSV, PARQUET, NPZ, but got 9"),
+        ({"output_format": 9}, "output_format: must be one of CSV, TSV, PARQUET, NPZ, ZIP, but"),
         ({"as_array": True}, "as_array: needs output_format NPZ, but that is CSV"),
         ({"id_column": "a\nb"}, "id_column: must not contain control characters"),
         ({"id_column": "a" * 1001}, "id_column: must have <= 1000 characters"),

@@ -8,6 +8,9 @@ from talweg.v1.predictions_pb2 import PredictionTable
 MAX_TABLE_BYTES: Final = 2**20
 """The largest table that is predicted for."""
 
+MAX_PICTURES_BYTES: Final = 8 * 2**20
+"""The most bytes of pictures that are predicted for."""
+
 MAX_PREDICTIONS_BYTES: Final = 4_000_000
 """The largest table of predictions: by default, gRPC's clients take messages of 4 MiB."""
 
@@ -16,11 +19,22 @@ ENDINGS: Final[Mapping[int, str]] = {
     PredictionTable.TSV: ".tsv",
     PredictionTable.PARQUET: ".parquet",
     PredictionTable.NPZ: ".npz",
+    PredictionTable.ZIP: ".zip",
 }
 """The ending of a file of each format."""
 
+PICTURE_ENDINGS: Final = (
+    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff",
+)  # fmt: skip
+"""What the names of pictures end in."""
+
 ARRAY: Final = "prediction"
 """The name of the array that holds a model's output as it is."""
+
+
+def most_bytes(format_: int) -> int:
+    """Return how many bytes a request may have in a format."""
+    return MAX_PICTURES_BYTES if format_ == PredictionTable.ZIP else MAX_TABLE_BYTES
 
 
 def format_of(ending: str) -> PredictionTable.Format.ValueType:

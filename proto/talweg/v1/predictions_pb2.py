@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btalweg/v1/predictions.proto\x12\ttalweg.v1\"\x9f\x01\n\x0fPredictionTable\x12\x31\n\x06\x66ormat\x18\x01 \x01(\x0e\x32!.talweg.v1.PredictionTable.Format\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"H\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x07\n\x03\x43SV\x10\x01\x12\x07\n\x03TSV\x10\x02\x12\x0b\n\x07PARQUET\x10\x03\x12\x07\n\x03NPZ\x10\x04\"\xa7\x01\n\x0ePredictRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12)\n\x05table\x18\x02 \x01(\x0b\x32\x1a.talweg.v1.PredictionTable\x12\x11\n\tid_column\x18\x03 \x01(\t\x12\x38\n\routput_format\x18\x04 \x01(\x0e\x32!.talweg.v1.PredictionTable.Format\x12\x10\n\x08\x61s_array\x18\x05 \x01(\x08\"\x83\x01\n\x0fPredictResponse\x12)\n\x05table\x18\x01 \x01(\x0b\x32\x1a.talweg.v1.PredictionTable\x12\x10\n\x08num_rows\x18\x02 \x01(\r\x12\x14\n\x0ctext_columns\x18\x03 \x03(\t\x12\x0e\n\x06worker\x18\x04 \x01(\t\x12\r\n\x05notes\x18\x05 \x03(\t2U\n\x11PredictionService\x12@\n\x07Predict\x12\x19.talweg.v1.PredictRequest\x1a\x1a.talweg.v1.PredictResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btalweg/v1/predictions.proto\x12\ttalweg.v1\"\xa8\x01\n\x0fPredictionTable\x12\x31\n\x06\x66ormat\x18\x01 \x01(\x0e\x32!.talweg.v1.PredictionTable.Format\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"Q\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x07\n\x03\x43SV\x10\x01\x12\x07\n\x03TSV\x10\x02\x12\x0b\n\x07PARQUET\x10\x03\x12\x07\n\x03NPZ\x10\x04\x12\x07\n\x03ZIP\x10\x05\"\xa7\x01\n\x0ePredictRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12)\n\x05table\x18\x02 \x01(\x0b\x32\x1a.talweg.v1.PredictionTable\x12\x11\n\tid_column\x18\x03 \x01(\t\x12\x38\n\routput_format\x18\x04 \x01(\x0e\x32!.talweg.v1.PredictionTable.Format\x12\x10\n\x08\x61s_array\x18\x05 \x01(\x08\"\x83\x01\n\x0fPredictResponse\x12)\n\x05table\x18\x01 \x01(\x0b\x32\x1a.talweg.v1.PredictionTable\x12\x10\n\x08num_rows\x18\x02 \x01(\r\x12\x14\n\x0ctext_columns\x18\x03 \x03(\t\x12\x0e\n\x06worker\x18\x04 \x01(\t\x12\r\n\x05notes\x18\x05 \x03(\t2U\n\x11PredictionService\x12@\n\x07Predict\x12\x19.talweg.v1.PredictRequest\x1a\x1a.talweg.v1.PredictResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,13 +32,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'talweg.v1.predictions_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PREDICTIONTABLE']._serialized_start=43
-  _globals['_PREDICTIONTABLE']._serialized_end=202
+  _globals['_PREDICTIONTABLE']._serialized_end=211
   _globals['_PREDICTIONTABLE_FORMAT']._serialized_start=130
-  _globals['_PREDICTIONTABLE_FORMAT']._serialized_end=202
-  _globals['_PREDICTREQUEST']._serialized_start=205
-  _globals['_PREDICTREQUEST']._serialized_end=372
-  _globals['_PREDICTRESPONSE']._serialized_start=375
-  _globals['_PREDICTRESPONSE']._serialized_end=506
-  _globals['_PREDICTIONSERVICE']._serialized_start=508
-  _globals['_PREDICTIONSERVICE']._serialized_end=593
+  _globals['_PREDICTIONTABLE_FORMAT']._serialized_end=211
+  _globals['_PREDICTREQUEST']._serialized_start=214
+  _globals['_PREDICTREQUEST']._serialized_end=381
+  _globals['_PREDICTRESPONSE']._serialized_start=384
+  _globals['_PREDICTRESPONSE']._serialized_end=515
+  _globals['_PREDICTIONSERVICE']._serialized_start=517
+  _globals['_PREDICTIONSERVICE']._serialized_end=602
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class PredictionTable(_message.Message):
         """Arrays in a .npz archive of NumPy; in requests the inputs are the array x, or the only one.
         Inputs that are no rows of numbers, such as images, and predictions of masks and boxes.
         """
+        ZIP: PredictionTable._Format.ValueType  # 5
+        """A zip archive. In requests of pictures, for a model of images: PNG, JPEG, WebP, BMP, GIF or TIFF,
+        each resized to what the model was trained on. In responses of masks: a PNG for each picture, in
+        its own size, whose values are the numbers of classes, and classes.txt with their names.
+        """
 
     class Format(_Format, metaclass=_FormatEnumTypeWrapper): ...
     FORMAT_UNSPECIFIED: PredictionTable.Format.ValueType  # 0
@@ -60,6 +65,11 @@ class PredictionTable(_message.Message):
     NPZ: PredictionTable.Format.ValueType  # 4
     """Arrays in a .npz archive of NumPy; in requests the inputs are the array x, or the only one.
     Inputs that are no rows of numbers, such as images, and predictions of masks and boxes.
+    """
+    ZIP: PredictionTable.Format.ValueType  # 5
+    """A zip archive. In requests of pictures, for a model of images: PNG, JPEG, WebP, BMP, GIF or TIFF,
+    each resized to what the model was trained on. In responses of masks: a PNG for each picture, in
+    its own size, whose values are the numbers of classes, and classes.txt with their names.
     """
 
     FORMAT_FIELD_NUMBER: _builtins.int
@@ -105,7 +115,9 @@ class PredictRequest(_message.Message):
     """
     @_builtins.property
     def table(self) -> Global___PredictionTable:
-        """The rows, at most 1 MiB: the columns that the model reads, in any order. Others are ignored."""
+        """The rows, at most 1 MiB: the columns that the model reads, in any order. Others are ignored. Or
+        pictures, at most 8 MiB in all.
+        """
 
     def __init__(
         self,
@@ -141,7 +153,9 @@ class PredictResponse(_message.Message):
     def table(self) -> Global___PredictionTable:
         """A row for each row of the request, in order: the id column; prediction, which is a class or a
         number in the target's units; and the probability_CLASS of each class, or what else the model
-        says of its certainty.
+        says of its certainty. Of pictures the column file names them. Of a detector a row for each box: file,
+        prediction, score, and x1, y1, x2, y2 in the picture's own pixels. Masks are ZIP, or NPZ with an
+        array for each picture, under its name.
         """
 
     @_builtins.property

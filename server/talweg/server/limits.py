@@ -6,13 +6,18 @@ from typing import Final
 
 from talweg.server.errors import MessageTooLarge, ServerError, SpecTooLarge
 from talweg.spec import MAX_SPEC_BYTES
+from talweg.spec.predictions import MAX_PICTURES_BYTES
 
 _MIB = 1024 * 1024
 
 _SUBMIT: Final = "/talweg.v1.JobService/SubmitJob"
 _MAX_REQUEST_BYTES: Final = 4 * _MIB
-# Only a batch of jobs may need more; clients that send several smaller ones need less.
-_MAX_BYTES_OF: Final = {"/talweg.v1.JobService/BatchSubmitJobs": 16 * _MIB}
+# A batch of jobs may need more, and clients that send several smaller ones need less; and so may
+# pictures to predict for.
+_MAX_BYTES_OF: Final = {
+    "/talweg.v1.JobService/BatchSubmitJobs": 16 * _MIB,
+    "/talweg.v1.PredictionService/Predict": MAX_PICTURES_BYTES + _MIB,
+}
 
 # More than the watches of one caller (see `Settings.max_watches`): a client whose watches fill its
 # connection would wait with all its other calls.

@@ -4,12 +4,16 @@ import time
 from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from tests._parts import free_port, wait_until
 from tests.worker._jobs import tiny_spec
+from tests.worker.artifacts.test_image_files import png, zipped
 from tests.worker.artifacts.test_trained import untrained
 
 from talweg.blobs import TRAINING, Blobs, write_artifacts
@@ -53,7 +57,13 @@ def frame(model: TrainedModel) -> pd.DataFrame:
 
 
 def answered(
-    settings: Settings, content: bytes, *, seconds: float = 300, attempt: int = 2, **fields: object
+    settings: Settings,
+    content: bytes,
+    *,
+    seconds: float = 300,
+    attempt: int = 2,
+    spec: dict[str, Any] | None = None,
+    **fields: object,
 ) -> FinishPredictionRequest:
     request = PredictRequest(
         job=JOB,
@@ -61,7 +71,9 @@ def answered(
         output_format=PredictionTable.CSV,
     )
     request.MergeFrom(PredictRequest(**fields))  # type: ignore[arg-type]
-    order = TakePredictionResponse(request=request, attempt=attempt, spec=tiny_spec(**WINE))
+    order = TakePredictionResponse(
+        request=request, attempt=attempt, spec=tiny_spec(**(spec or WINE))
+    )
     result = FinishPredictionRequest()
     answer(order, result, settings, until=time.monotonic() + seconds)
     return result
@@ -144,6 +156,42 @@ def test_time_and_memory_have_limits(
     failure = answered(little, b"", table=table).failure
     assert failure.kind == Failure.TOO_LARGE
     assert "more memory than the 1,024 MiB" in failure.message
+
+
+def test_pictures_in_a_zip(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    scenes = {"digit_scenes": {"num_samples": 20}}
+    spec = {"task": "segmentation", "dataset": scenes, "loss": "cross_entropy",
+            "model": {"unet": {"channels": [4]}}}  # fmt: skip
+    model = untrained(folder, **spec)
+    stored = {f"model/{path.name}": path for path in folder.iterdir()}
+    write_artifacts(Blobs(settings.blobs), JOB, 2, TRAINING, stored)
+    monkeypatch.setattr(answering, "_compute", computed_here)
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "wide.png").write_bytes(png(128, 32))
+    wanted = model.predict(new)["wide.png"]
+    table = PredictionTable(format=PredictionTable.ZIP, content=zipped({"wide.png": png(128, 32)}))
+    response = answered(
+        settings, b"", table=table, output_format=PredictionTable.ZIP, spec=spec
+    ).response
+    with ZipFile(BytesIO(response.table.content)) as archive:
+        mask = Image.open(BytesIO(archive.read("masks/wide.png")))
+    np.testing.assert_array_equal(np.asarray(mask), wanted)
+    assert (response.table.format, response.num_rows) == (PredictionTable.ZIP, 1)
+    broken = {"wide.png": png(128, 32), "cut.png": png(128, 32)[:50]}
+    table.content = zipped(broken)
+    for output, told in (
+        (PredictionTable.ZIP, "cut.png does not decode"),
+        (PredictionTable.CSV, "masks of pictures are written to .zip or .npz"),
+    ):
+        failure = answered(settings, b"", table=table, output_format=output, spec=spec).failure
+        assert failure.kind == Failure.TABLE
+        assert told in failure.message
+        assert "/tmp" not in failure.message
 
 
 def test_a_worker_predicts_for_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

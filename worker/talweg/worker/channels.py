@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import grpc
 
 from talweg.spec.security import Security, is_loopback
+from talweg.spec.predictions import MAX_PICTURES_BYTES
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
 from talweg.v1.sweeps_pb2_grpc import SweepServiceStub
 from talweg.v1.workers_pb2_grpc import WorkerServiceStub
@@ -23,6 +24,8 @@ A = TypeVar("A", covariant=True)
 
 # A restarted server is found again within a second; gRPC's own default waits up to two minutes.
 _OPTIONS = (
+    # A prediction comes with its pictures.
+    ("grpc.max_receive_message_length", 2 * MAX_PICTURES_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),

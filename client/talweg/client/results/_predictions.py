@@ -1,16 +1,24 @@
-"""Predictions that a worker computes: tables and arrays are sent as files, and so come back."""
+"""Predictions that a worker computes: tables, arrays and pictures are sent as files."""
 
 import csv
 import io
 import os
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from talweg.client._errors import InvalidRequest, MissingExtra
 from talweg.spec import drop_control
-from talweg.spec.predictions import ARRAY, ENDINGS, MAX_TABLE_BYTES, format_of
+from talweg.spec.predictions import (
+    ARRAY,
+    ENDINGS,
+    MAX_PICTURES_BYTES,
+    PICTURE_ENDINGS,
+    format_of,
+    most_bytes,
+)
 from talweg.v1.predictions_pb2 import PredictionTable, PredictRequest, PredictResponse
 
 if TYPE_CHECKING:
@@ -18,11 +26,22 @@ if TYPE_CHECKING:
 
 # More than a server takes by default.
 _SECONDS = 90.0
-_CSV, _NPZ = PredictionTable.CSV, PredictionTable.NPZ
+_CSV, _NPZ, _ZIP = PredictionTable.CSV, PredictionTable.NPZ, PredictionTable.ZIP
+_HERE = "compute here without --remote or remote=True"
+# The same pictures give the same bytes.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+# Of these tasks predictions of pictures are no tables.
+_MASKS, _IMAGES = "segmentation", "image_translation"
 
 
-def predict(connection: "Connection", job: str, data: Any) -> Any:
-    """Predict for a table or an array; see `Job.predict`.
+def predict(connection: "Connection", job: str, data: Any, *, task: str = "") -> Any:
+    """Predict for a table, an array or pictures; see `Job.predict`.
+
+    Args:
+        connection: To the server.
+        job: jobs/{id}.
+        data: What to predict for.
+        task: The job's: it tells what predictions of pictures are.
 
     Raises:
         InvalidRequest: The data are too large, or do not fit the model.
@@ -31,10 +50,16 @@ def predict(connection: "Connection", job: str, data: Any) -> Any:
         OSError: A file cannot be read.
     """
     table = connection.work(_table_of, data)
-    as_array = table.format == _NPZ and not _is_frame(data)
-    response = _called(connection, PredictRequest(job=job, table=table), as_array=as_array)
+    of_pictures = table.format == _ZIP
+    as_array = (table.format == _NPZ and not _is_frame(data)) or (of_pictures and task == _IMAGES)
+    request = PredictRequest(job=job, table=table)
+    if of_pictures and task == _MASKS:
+        request.output_format = _NPZ
+    response = _called(connection, request, as_array=as_array)
     if as_array:
         return connection.work(_array, response)
+    if request.output_format == _NPZ:
+        return connection.work(_arrays, response)
     columns = connection.work(_columns, response)
     return _frame(columns, data) if _is_frame(data) else columns
 
@@ -63,11 +88,11 @@ def predict_file(
 def _called(
     connection: "Connection", request: PredictRequest, *, as_array: bool = False
 ) -> PredictResponse:
-    num_bytes = len(request.table.content)
-    if num_bytes > MAX_TABLE_BYTES:
+    num_bytes, most = len(request.table.content), most_bytes(request.table.format)
+    if num_bytes > most:
         raise InvalidRequest(
-            f"a worker predicts for at most {MAX_TABLE_BYTES:,} bytes of rows at once, but these "
-            f"have {num_bytes:,}: send fewer rows, or compute here without --remote or remote=True"
+            f"a worker predicts for at most {most:,} bytes of rows at once, but these have "
+            f"{num_bytes:,}: send fewer rows, or {_HERE}"
         )
     if as_array:
         request.as_array, request.output_format = True, _NPZ
@@ -99,22 +124,58 @@ def _is_frame(data: Any) -> bool:
 
 
 def _of_file(path: Path) -> PredictionTable:
-    if path.is_dir():
-        raise InvalidRequest(
-            f"{path} is a folder: pictures are predicted here alone, without --remote or "
-            "remote=True"
-        )
+    if path.is_dir() or path.suffix.lower() in PICTURE_ENDINGS:
+        return PredictionTable(format=_ZIP, content=_packed(path))
     format_ = _format(path, "read")
+    most = most_bytes(format_)
     with path.open("rb") as file:
         # What is too large is not read to its end.
-        content = file.read(MAX_TABLE_BYTES + 1)
-    if len(content) > MAX_TABLE_BYTES:
+        content = file.read(most + 1)
+    if len(content) > most:
+        what = "pictures" if format_ == _ZIP else "rows"
         raise InvalidRequest(
             f"{path} has {path.stat().st_size:,} bytes, and a worker predicts for at most "
-            f"{MAX_TABLE_BYTES:,} at once: send fewer rows, or compute here without --remote or "
-            "remote=True"
+            f"{most:,} at once: send fewer {what}, or {_HERE}"
         )
     return PredictionTable(format=format_, content=content)
+
+
+def _packed(path: Path) -> bytes:
+    """Return a zip archive of a picture, or of those in a folder and the folders in it.
+
+    Raises:
+        InvalidRequest: There are none, or they have too many bytes.
+        OSError: One cannot be read.
+    """
+    files = [path]
+    if path.is_dir():
+        files = sorted(each for each in path.rglob("*") if each.suffix.lower() in PICTURE_ENDINGS)
+    if not files:
+        raise InvalidRequest(f"{path} holds no pictures: they end in {', '.join(PICTURE_ENDINGS)}")
+    total = sum(each.stat().st_size for each in files)
+    if total > MAX_PICTURES_BYTES:
+        raise InvalidRequest(_too_many(path, len(files), total))
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        for each in files:
+            name = each.relative_to(path).as_posix() if path.is_dir() else each.name
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), each.read_bytes())
+    content = sink.getvalue()
+    if len(content) > MAX_PICTURES_BYTES:
+        raise InvalidRequest(_too_many(path, len(files), len(content)))
+    return content
+
+
+def _too_many(path: Path, count: int, num_bytes: int) -> str:
+    holds = (
+        f"holds {count:,} pictures of {num_bytes:,} bytes"
+        if path.is_dir()
+        else (f"has {num_bytes:,} bytes")
+    )
+    return (
+        f"{path} {holds}, and a worker predicts for at most {MAX_PICTURES_BYTES:,} at once: send "
+        f"fewer or smaller pictures, or {_HERE}"
+    )
 
 
 def _format(path: Path, what: str) -> PredictionTable.Format.ValueType:
@@ -122,8 +183,8 @@ def _format(path: Path, what: str) -> PredictionTable.Format.ValueType:
         return format_of(path.suffix)
     except ValueError as error:
         raise InvalidRequest(
-            f"{path}: predict can {what} {', '.join(ENDINGS.values())}, but got "
-            f"{path.suffix or 'no ending'}"
+            f"{path}: predict can {what} {', '.join(ENDINGS.values())}"
+            f"{' and pictures' if what == 'read' else ''}, but got {path.suffix or 'no ending'}"
         ) from error
 
 
@@ -191,6 +252,11 @@ def _npz(array: Any) -> bytes:
 def _array(response: PredictResponse) -> Any:
     with _numpy().load(io.BytesIO(response.table.content), allow_pickle=False) as arrays:
         return arrays[ARRAY]
+
+
+def _arrays(response: PredictResponse) -> dict[str, Any]:
+    with _numpy().load(io.BytesIO(response.table.content), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def _numpy() -> Any:

@@ -150,19 +150,22 @@ class JobFiles(JobHandle):
         """Predict with the trained model; to predict often, keep `model()`.
 
         A remote prediction is a quick look: a worker computes it within seconds, for at most 1 MiB
-        of rows, and nothing need be installed here.
+        of rows or 8 MiB of pictures, and nothing need be installed here.
 
         A category that training has not seen is taken as unknown; a `UserWarning` names it.
 
         Args:
             data: A data frame or a mapping with the model's columns, in any order; an array or
-                nested lists (N, …); or the path of a CSV, Parquet or npz file.
+                nested lists (N, …); or the path of a CSV, Parquet or npz file, of a picture, or of
+                a folder or a zip archive of pictures.
             remote: Compute on a worker, and not here with PyTorch.
 
         Returns:
             Of a table a data frame with its index: `prediction`, and `probability_CLASS` of each
-            class; else an array. Remotely, of a mapping and of a file with a table, a mapping of
-            columns to lists.
+            class; else an array. Of pictures a detector gives a row for each box, `prediction`,
+            `score`, `x1`, `y1`, `x2`, `y2`, and a segmentation masks by the pictures' names, both
+            in the pictures' own pixels. Remotely, of a mapping, of a file with a table and of
+            pictures, a mapping of columns to lists in place of a data frame.
 
         Raises:
             MissingExtra: PyTorch is not installed here; remotely, NumPy is not, and is needed for
@@ -172,7 +175,8 @@ class JobFiles(JobHandle):
             TalwegError: As `model`.
         """
         if remote:
-            return _predictions.predict(self._connection, self._named(), data)
+            task = self._message.spec.task.WhichOneof("kind") or ""
+            return _predictions.predict(self._connection, self._named(), data, task=task)
         model = self._model_here("predict(…, remote=True)")
         return self._connection.work(model.predict, data)
 
@@ -189,9 +193,10 @@ class JobFiles(JobHandle):
         A category that training has not seen is taken as unknown; a `UserWarning` names it.
 
         Args:
-            source: A .csv, .tsv, .parquet or .npz file, a picture or a folder of pictures;
-                remotely a file of at most 1 MiB, and no pictures.
-            target: A .csv, .tsv, .parquet or .npz file; there whole or not at all.
+            source: A .csv, .tsv, .parquet or .npz file, a picture, or a folder or a .zip archive
+                of pictures; remotely a table of at most 1 MiB, or pictures of 8 MiB.
+            target: A .csv, .tsv, .parquet or .npz file; of masks a .zip or .npz file. There whole
+                or not at all.
             id_column: A column, or an array, that is copied. If empty, the one that the job's
                 data set names by `id`, where the file has it.
             remote: Compute on a worker, and not here with PyTorch.

@@ -33,7 +33,7 @@ from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import JobRow
 from talweg.spec.broker import PredictArguments
 from talweg.spec.plugins import plugin_uses
-from talweg.spec.predictions import ENDINGS, MAX_PREDICTIONS_BYTES, MAX_TABLE_BYTES
+from talweg.spec.predictions import ENDINGS, MAX_PREDICTIONS_BYTES, most_bytes
 from talweg.v1.plugins_pb2 import PluginDeclaration
 from talweg.v1.predictions_pb2 import PredictionTable, PredictRequest, PredictResponse
 from talweg.v1.workers_pb2 import FinishPredictionRequest, TakePredictionResponse
@@ -269,17 +269,18 @@ def _checked(request: PredictRequest) -> PredictRequest:
     """Return a request with every default filled in, or raise what is wrong with it."""
     filled = PredictRequest()
     filled.CopyFrom(request)
-    num_bytes = len(request.table.content)
-    if num_bytes > MAX_TABLE_BYTES:
+    filled.table.format = _format(request.table.format, "table.format")
+    num_bytes, most = len(request.table.content), most_bytes(filled.table.format)
+    if num_bytes > most:
+        what = "pictures" if filled.table.format == PredictionTable.ZIP else "rows"
         raise InvalidRequest.of(
             "table.content",
-            f"must have <= {MAX_TABLE_BYTES:,} bytes, but has {num_bytes:,}: send fewer rows at "
-            "once, or download the model",
+            f"must have <= {most:,} bytes, but has {num_bytes:,}: send fewer {what} at once, or "
+            "download the model",
         )
     if not num_bytes:
         raise InvalidRequest.of("table.content", "must not be empty: send the rows of a table")
     text(request.id_column, field="id_column", most=_MAX_COLUMN_CHARS)
-    filled.table.format = _format(request.table.format, "table.format")
     filled.output_format = _format(request.output_format, "output_format")
     if request.as_array and filled.output_format != PredictionTable.NPZ:
         raise InvalidRequest.of(

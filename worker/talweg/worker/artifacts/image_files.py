@@ -3,46 +3,67 @@
 The worker does not know the server's reader, talweg.ingest.images: a test holds both alike.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-"""What the names of pictures end in."""
+from talweg.spec.predictions import PICTURE_ENDINGS
+
+_ARCHIVE = ".zip"
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _OF_16_BITS = ("I;16", "I;16L", "I;16B", "I")
 _OF_32_BITS = ("I", "F")
 _MOST_NAMED = 10
-# What Pillow raises for files that are damaged or made to break it.
+_MOST_PIXELS = 100_000_000
+_MOST_FILES = 10_000
+# Of all files of an archive: some bytes can hold very many.
+_MOST_UNPACKED = 512 * 2**20
+# What file managers leave in archives.
+_LITTER = "__MACOSX"
+# What Pillow and zipfile raise for files that are damaged or made to break them.
 _DAMAGED = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
-    ZeroDivisionError, Image.DecompressionBombError,
+    ZeroDivisionError, NotImplementedError, RuntimeError, zlib.error, zipfile.BadZipFile,
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures, as a model takes them."""
+
+    pixels: NDArray[np.uint8]
+    """(N, C, H, W)."""
+    names: Sequence[str]
+    """Paths below the folder, or in the archive, in order; of a single one its name."""
+    sizes: Sequence[tuple[int, int]]
+    """Height and width of each before it was resized, with the camera's orientation applied."""
+
+
 def are_images(path: Path) -> bool:
-    """Return whether a path is a folder, or a file that is a picture by its name."""
-    return path.is_dir() or path.suffix.lower() in ENDINGS
+    """Return whether a path is a folder, or by its name a picture or an archive of pictures."""
+    return path.is_dir() or path.suffix.lower() in (*PICTURE_ENDINGS, _ARCHIVE)
 
 
-def read_images(path: Path, shape: Sequence[int]) -> tuple[NDArray[np.uint8], list[str]]:
+def read_images(path: Path, shape: Sequence[int]) -> Pictures:
     """Read a picture, or all of a folder and the folders in it, and bring them to one shape.
 
     Args:
-        path: The picture or the folder.
+        path: The picture, the folder, or a .zip archive of one.
         shape: (channels, height, width) of the model's inputs; pictures of another size are
             resized, bilinearly.
 
-    Returns:
-        The pictures (N, C, H, W), and their names: paths below the folder, in order.
-
     Raises:
-        ValueError: There are none, some do not decode, or the model takes no pictures.
+        ValueError: There are none or too many, some do not decode, or the model takes no pictures.
         OSError: The folder cannot be read.
     """
     if len(shape) != 3 or shape[0] not in _MODES:
@@ -50,30 +71,105 @@ def read_images(path: Path, shape: Sequence[int]) -> tuple[NDArray[np.uint8], li
         raise ValueError(
             f"{path}: this model takes no pictures, but inputs of the shape ({sizes})"
         )
-    files = [path]
-    if path.is_dir():
-        files = sorted(each for each in path.rglob("*") if each.suffix.lower() in ENDINGS)
-    if not files:
-        raise ValueError(f"{path} holds no pictures: they end in {', '.join(ENDINGS)}")
-    names = [file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files]
-    pixels = np.empty((len(files), *shape), np.uint8)
-    broken = []
-    for index, (file, name) in enumerate(zip(files, names, strict=True)):
+    pixels, names, read, broken = [], [], [], []
+    for name, content in _files(path):
         try:
-            pixels[index] = _pixels(file, *shape)
+            if isinstance(content, Exception):
+                raise content
+            image = _decoded(content, _MODES[shape[0]])
+            pixels.append(_resized(image, shape[1], shape[2]))
         except _DAMAGED as exc:
             reason = str(exc).partition(" <_io.")[0][:100] or type(exc).__name__
             broken.append(f"{name} does not decode ({reason})")
             if len(broken) == _MOST_NAMED:
                 break
+            continue
+        names.append(name)
+        read.append((image.height, image.width))
     if broken:
         raise ValueError(f"{path}: {'; '.join(broken)}")
-    return pixels, names
+    if not names:
+        raise ValueError(f"{path} holds no pictures: they end in {', '.join(PICTURE_ENDINGS)}")
+    return Pictures(np.stack(pixels), names, read)
 
 
-def _pixels(file: Path, channels: int, height: int, width: int) -> NDArray[Any]:
-    mode = _MODES[channels]
-    with Image.open(file, formats=_FORMATS) as opened:
+def _files(path: Path) -> Iterator[tuple[str, bytes | Exception]]:
+    """Yield names and contents of pictures, or why there is no content."""
+    if path.suffix.lower() == _ARCHIVE and not path.is_dir():
+        yield from _members(path)
+        return
+    files = [path]
+    if path.is_dir():
+        files = sorted(each for each in path.rglob("*") if each.suffix.lower() in PICTURE_ENDINGS)
+    if len(files) > _MOST_FILES:
+        raise ValueError(f"{path} holds {len(files):,} pictures, but at most {_MOST_FILES:,} are "
+                         "predicted for at once")  # fmt: skip
+    for file in files:
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        try:
+            yield name, file.read_bytes()
+        except OSError as exc:
+            if file is path:
+                raise
+            yield name, exc
+
+
+def _members(path: Path) -> Iterator[tuple[str, bytes | Exception]]:
+    """Yield the pictures of an archive; nothing of it is written to disk.
+
+    Raises:
+        ValueError: It is none, leads out of itself, or holds too much.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (*_DAMAGED, zipfile.LargeZipFile) as exc:
+        if isinstance(exc, FileNotFoundError | PermissionError):
+            raise
+        raise ValueError(f"{path} cannot be read as zip: {exc}") from exc
+    with archive:
+        members = sorted(
+            (each for each in archive.infolist() if _is_picture(each.filename)),
+            key=lambda each: each.filename,
+        )
+        if len(members) > _MOST_FILES:
+            raise ValueError(f"{path} holds {len(members):,} pictures, but at most "
+                             f"{_MOST_FILES:,} are predicted for at once")  # fmt: skip
+        names = [each.filename for each in members]
+        again = sorted({name for name in names if names.count(name) > 1}) if names else []
+        if again:
+            raise ValueError(
+                f"{path} holds {again[0]} more than once: give each a name of its own"
+            )
+        room = _MOST_UNPACKED
+        for member in members:
+            if ".." in PurePosixPath(member.filename).parts or member.filename.startswith("/"):
+                raise ValueError(f"{path}: {member.filename} leads out of the archive")
+            try:
+                with archive.open(member) as file:
+                    # What its header says may be wrong.
+                    content = file.read(room + 1)
+            except _DAMAGED as exc:
+                yield member.filename, exc
+                continue
+            room -= len(content)
+            if room < 0:
+                raise ValueError(
+                    f"{path}: its pictures have more than {_MOST_UNPACKED:,} bytes, unpacked: "
+                    "send fewer at once"
+                )
+            yield member.filename, content
+
+
+def _is_picture(name: str) -> bool:
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") and part != ".." for part in path.parts)
+    return path.suffix.lower() in PICTURE_ENDINGS and not hidden and _LITTER not in path.parts
+
+
+def _decoded(content: bytes, mode: str) -> Image.Image:
+    with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
+        if opened.width * opened.height > _MOST_PIXELS:
+            raise ValueError(f"more than {_MOST_PIXELS:,} pixels")
         if opened.format == "TIFF" and opened.mode in _OF_32_BITS:
             raise ValueError("32 or signed 16 bits a pixel, where 8 or 16 without a sign are read")
         # Of a GIF that moves, and of a TIFF of several pages, the first picture.
@@ -82,8 +178,11 @@ def _pixels(file: Path, channels: int, height: int, width: int) -> NDArray[Any]:
             image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
         if image.mode == "P" and mode != "L":
             image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-        image = image.convert(mode)
-        if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
+        return image.convert(mode)
+
+
+def _resized(image: Image.Image, height: int, width: int) -> NDArray[Any]:
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

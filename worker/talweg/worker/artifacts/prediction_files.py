@@ -17,6 +17,7 @@ from talweg.worker.errors import WorkerError
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _ENCODINGS = ("utf-8-sig", "utf-16", "cp1252")
 _FORMATS = (*_SEPARATORS, ".parquet", ".npz")
+_OF_MASKS = (".zip", ".npz")
 _DETECTED = (",", ";", "\t", "|")
 _DECIMAL_COMMA = r"\s*[+-]?[0-9]+(,[0-9]+)?\s*"
 _INPUTS = "x"
@@ -140,13 +141,24 @@ class MissingIdError(WorkerError, ValueError):
         super().__init__(f"{path} has no {name!r} to copy: it has {', '.join(present)}")
 
 
-def check_target(path: Path) -> None:
+def check_target(path: Path, *, masks: bool = False) -> None:
     """Refuse a file of unknown format before anything is computed.
 
+    Args:
+        path: The file.
+        masks: Whether masks of pictures are to be written.
+
     Raises:
-        ValueError: The format is unknown.
+        ValueError: The format is unknown, or does not hold what is to be written.
     """
-    _ending(path, "write")
+    ending = path.suffix.lower()
+    if masks and ending not in _OF_MASKS:
+        raise ValueError(
+            f"{path}: masks of pictures are written to {' or '.join(_OF_MASKS)}, but got "
+            f"{ending or 'no ending'}"
+        )
+    if not masks:
+        _ending(path, "write")
 
 
 def write(predictions: Any, path: Path, *, ids: Any = None) -> None:
@@ -210,7 +222,7 @@ def _ending(path: Path, what: str) -> str:
     if ending not in _FORMATS:
         raise ValueError(
             f"{path}: predict can {what} {', '.join(_FORMATS)}"
-            f"{', a picture or a folder of pictures' if what == 'read' else ''}, but got "
+            f"{', a picture, a folder or a .zip of pictures' if what == 'read' else ''}, but got "
             f"{ending or 'no ending'}"
         )
     return ending

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from talweg.spec import kind
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.artifacts import prediction_files
-from talweg.worker.artifacts.image_files import are_images, read_images
+from talweg.worker.artifacts.image_files import Pictures, are_images, read_images
 from talweg.worker.artifacts.output_names import output_names
+from talweg.worker.artifacts.picture_predictions import boxes_of, masks_of, write_masks
 from talweg.worker.artifacts.predictor import Predictor, load_example
 from talweg.worker.artifacts.talweg_outputs import named
 from talweg.worker.data.stored.talweg_table import TableError
@@ -27,6 +28,8 @@ from talweg.worker.models import saved
 
 _BATCH = 1024
 _MOST_SHOWN = 5
+_BOXES, _MASKS = "detection", "segmentation"
+_FOREGROUND = ("background", "foreground")
 
 
 class InputError(WorkerError, ValueError):
@@ -86,12 +89,15 @@ class TrainedModel(nn.Module):
         Args:
             data: A data frame with the columns `input_names`, in any order, others are left out; a
                 mapping of columns; an array or nested lists (N, *input_shape), which may be
-                flattened; the path of a CSV, Parquet or npz file; or that of a picture or of a
-                folder of pictures, which are resized.
+                flattened; the path of a CSV, Parquet or npz file; or that of a picture, or of a
+                folder or a zip archive of pictures, which are resized.
 
         Returns:
             Of a table a data frame with its index, of pictures one by their names: `prediction`,
-            and `probability_CLASS` of each class; else an array.
+            and `probability_CLASS` of each class; else an array. Of pictures a detector gives a
+            data frame with a row for each box: `prediction`, `score`, and `x1`, `y1`, `x2`, `y2`
+            in the picture's own pixels; and a segmentation masks by the pictures' names, in their
+            own sizes.
 
         Raises:
             InputError: Columns are missing, values are no numbers, or the shape does not fit.
@@ -100,6 +106,8 @@ class TrainedModel(nn.Module):
         """
         index = None
         if isinstance(data, (str, Path)):
+            if are_images(Path(data)) and self._of_images:
+                return self._of_pictures(self._pictures(Path(data)))
             file = self._read(Path(data))
             data, index = file.inputs, file.names
         if isinstance(data, Mapping):
@@ -124,8 +132,10 @@ class TrainedModel(nn.Module):
         """Predict for a file, and write the predictions to another.
 
         Args:
-            source: A .csv, .tsv, .parquet or .npz file; a picture, or a folder of pictures.
-            target: A .csv, .tsv, .parquet or .npz file; there whole or not at all.
+            source: A .csv, .tsv, .parquet or .npz file; a picture, or a folder or a .zip archive
+                of pictures.
+            target: A .csv, .tsv, .parquet or .npz file; there whole or not at all. Masks of
+                pictures go to a .zip or .npz file.
             id_column: A column, or an array, that is copied. If empty, the one that named the
                 rows of the training data, where the file has it. Of pictures their names always
                 are, as `file`.
@@ -135,7 +145,11 @@ class TrainedModel(nn.Module):
             ValueError: A format is unknown, or does not hold such predictions.
             OSError: A file cannot be read or written.
         """
-        prediction_files.check_target(target)
+        is_of_pictures = are_images(source) and bool(self._of_images)
+        masks = is_of_pictures and self._of_images == _MASKS
+        prediction_files.check_target(target, masks=masks)
+        if is_of_pictures:
+            return self._write_of_pictures(self._pictures(source), target)
         table = self._read(source, id_column)
         predicted = self.predict(table.inputs)
         if not isinstance(predicted, pd.DataFrame) and predicted.ndim <= 2:
@@ -157,13 +171,43 @@ class TrainedModel(nn.Module):
         """
         return self._predict(self._inputs(self._read(source).inputs))
 
+    @property
+    def _of_images(self) -> str:
+        """The task of a model that finds something in pictures: boxes or masks; else empty."""
+        task = str(self._model.description.get("task", ""))
+        return task if task in (_BOXES, _MASKS) else ""
+
+    def _pictures(self, path: Path) -> Pictures:
+        return read_images(path, self.input_shape)
+
+    def _of_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return what the network takes of pictures."""
+        takes_bytes = self._model.description["inputs"].get("from_bytes")
+        return pixels if takes_bytes else pixels.astype(np.float32) / np.float32(255)
+
+    def _of_pictures(self, pictures: Pictures) -> Any:
+        """Return boxes or masks of pictures; see `predict`."""
+        predicted = self._predict(self._inputs(self._of_pixels(pictures.pixels)))
+        if self._of_images == _BOXES:
+            return boxes_of(predicted, pictures, self.classes, self.input_shape[1:])
+        return masks_of(predicted, pictures, self.output_names["threshold"])
+
+    def _write_of_pictures(self, pictures: Pictures, target: Path) -> WrittenPredictions:
+        found = self._of_pictures(pictures)
+        if self._of_images == _MASKS:
+            write_masks(found, target, self.classes)
+            return WrittenPredictions(len(found), ())
+        ids = found.index.to_series()
+        prediction_files.write(found, target, ids=ids)
+        texts = prediction_files.text_columns(found, ids)
+        return WrittenPredictions(len(found), texts)
+
     def _read(self, path: Path, id_column: str = "") -> prediction_files.InputFile:
         """Read a file as the data were read that the model has learnt from."""
         if are_images(path):
-            pixels, names = read_images(path, self.input_shape)
-            takes_bytes = self._model.description["inputs"].get("from_bytes")
-            inputs = pixels if takes_bytes else pixels.astype(np.float32) / np.float32(255)
-            index = pd.Index(names, name="file")
+            pictures = self._pictures(path)
+            index = pd.Index(pictures.names, name="file")
+            inputs = self._of_pixels(pictures.pixels)
             return prediction_files.InputFile(inputs, index.to_series(), index)
         table = self._model.table
         if table is None:
@@ -243,7 +287,12 @@ def load(folder: Path, spec: JobSpec) -> TrainedModel:
     _, task = kind(spec.task)
     threshold = getattr(task, "threshold", 0.5)
     count = outputs.shape[-1] if outputs.ndim == 2 else 0
-    names = output_names(model.description, count, threshold=threshold)
+    description = model.description
+    names = output_names(description, count, threshold=threshold)
+    if description["task"] in (_BOXES, _MASKS):
+        one = description["task"] == _MASKS and outputs.shape[1] == 1
+        classes = _FOREGROUND if one else description["targets"]["names"]
+        names |= {"classes": list(classes), "threshold": threshold}
     return TrainedModel(network, tuple(example.shape[1:]), names).eval()
 
 

@@ -1,5 +1,5 @@
 # Made by client/make_asyncio.py from ../../results/_predictions.py: change that module.
-"""Predictions that a worker computes: tables and arrays are sent as files, and so come back."""
+"""Predictions that a worker computes: tables, arrays and pictures are sent as files."""
 
 import warnings
 from pathlib import Path
@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from talweg.client._errors import InvalidRequest
 from talweg.client.results._predictions import (
+    _HERE,
+    _IMAGES,
+    _MASKS,
     _NPZ,
     _SECONDS,
+    _ZIP,
     _array,
+    _arrays,
     _columns,
     _format,
     _frame,
@@ -19,15 +24,21 @@ from talweg.client.results._predictions import (
     _write,
 )
 from talweg.spec import drop_control
-from talweg.spec.predictions import MAX_TABLE_BYTES
+from talweg.spec.predictions import most_bytes
 from talweg.v1.predictions_pb2 import PredictRequest, PredictResponse
 
 if TYPE_CHECKING:
     from talweg.client.aio._connection import Connection
 
 
-async def predict(connection: "Connection", job: str, data: Any) -> Any:
-    """Predict for a table or an array; see `Job.predict`.
+async def predict(connection: "Connection", job: str, data: Any, *, task: str = "") -> Any:
+    """Predict for a table, an array or pictures; see `Job.predict`.
+
+    Args:
+        connection: To the server.
+        job: jobs/{id}.
+        data: What to predict for.
+        task: The job's: it tells what predictions of pictures are.
 
     Raises:
         InvalidRequest: The data are too large, or do not fit the model.
@@ -36,10 +47,16 @@ async def predict(connection: "Connection", job: str, data: Any) -> Any:
         OSError: A file cannot be read.
     """
     table = await connection.work(_table_of, data)
-    as_array = table.format == _NPZ and not _is_frame(data)
-    response = await _called(connection, PredictRequest(job=job, table=table), as_array=as_array)
+    of_pictures = table.format == _ZIP
+    as_array = (table.format == _NPZ and not _is_frame(data)) or (of_pictures and task == _IMAGES)
+    request = PredictRequest(job=job, table=table)
+    if of_pictures and task == _MASKS:
+        request.output_format = _NPZ
+    response = await _called(connection, request, as_array=as_array)
     if as_array:
         return await connection.work(_array, response)
+    if request.output_format == _NPZ:
+        return await connection.work(_arrays, response)
     columns = await connection.work(_columns, response)
     return _frame(columns, data) if _is_frame(data) else columns
 
@@ -68,11 +85,11 @@ async def predict_file(
 async def _called(
     connection: "Connection", request: PredictRequest, *, as_array: bool = False
 ) -> PredictResponse:
-    num_bytes = len(request.table.content)
-    if num_bytes > MAX_TABLE_BYTES:
+    num_bytes, most = len(request.table.content), most_bytes(request.table.format)
+    if num_bytes > most:
         raise InvalidRequest(
-            f"a worker predicts for at most {MAX_TABLE_BYTES:,} bytes of rows at once, but these "
-            f"have {num_bytes:,}: send fewer rows, or compute here without --remote or remote=True"
+            f"a worker predicts for at most {most:,} bytes of rows at once, but these have "
+            f"{num_bytes:,}: send fewer rows, or {_HERE}"
         )
     if as_array:
         request.as_array, request.output_format = True, _NPZ

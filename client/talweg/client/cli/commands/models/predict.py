@@ -26,7 +26,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="A column that is copied; by default the data set's id.",
 )
 @click.option(
-    "--remote", is_flag=True, help="Compute on a worker: without PyTorch, at most 1 MiB of rows."
+    "--remote",
+    is_flag=True,
+    help="Compute on a worker, without PyTorch: at most 1 MiB of rows, or 8 MiB of pictures.",
 )
 @click.pass_obj
 def predict(
@@ -35,8 +37,9 @@ def predict(
     """Predict with the trained model of a job for the rows of a file.
 
     FILE and OUT are .csv, .tsv, .parquet or .npz; of an npz file the array x is read, or its only
-    one. FILE may also be a picture or a folder of pictures, whose names OUT then has. A table
-    needs the columns that the model reads, in any order. OUT gets a row per row: prediction, and
+    one. FILE may also be a picture, or a folder or .zip of pictures, whose names OUT then has:
+    boxes in a row each, and masks in a .zip, are in the pictures' own pixels. A table needs the
+    columns that the model reads, in any order. OUT gets a row per row: prediction, and
     the probability of each class. Categories that training has not seen are taken as unknown, and
     named. This computes here, with PyTorch, or on a worker with --remote, for a quick look.
     """
