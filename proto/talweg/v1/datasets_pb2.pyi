@@ -649,9 +649,9 @@ Global___FileData: _TypeAlias = FileData  # noqa: Y015
 
 @_typing.final
 class UriData(_message.Message):
-    """Data of your own where the server can read them: a file in a folder or a bucket that its operator allows
-    (TALWEG_DATA_ROOTS). The server stores what it holds and names the stored data set instead, so that the
-    job always reads the same bytes. A file that has not changed since is not read again.
+    """Data of your own where the server can read them: a file or a folder below a folder or a bucket that its
+    operator allows (TALWEG_DATA_ROOTS). The server stores what it holds and names the stored data set instead, so that the
+    job always reads the same bytes. What has not changed since is not read again.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -682,8 +682,8 @@ class UriData(_message.Message):
     READ_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
-    """The file, such as file:///data/houses.csv or s3://bucket/houses.parquet. A folder of images is one
-    .tar file.
+    """The file, such as file:///data/houses.csv or s3://bucket/houses.parquet; or a folder, such as
+    s3://bucket/photos, with images and their labels, masks or boxes, or with a table for each part.
     """
     target: _builtins.str
     """As in stored."""

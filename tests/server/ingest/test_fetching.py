@@ -10,6 +10,7 @@ import fsspec
 import pytest
 
 from talweg.ingest.fetching import fetch, local
+from talweg.ingest.fetching.folder import Member
 from talweg.ingest.fetching.remote import RemoteSource
 from talweg.ingest.fetching.source import CannotFetchError
 from talweg.server.errors import DiskFull
@@ -57,8 +58,25 @@ def test_an_object_that_changes_is_refused(tmp_path: Path, memory: Any) -> None:
     memory.pipe_file("/bucket/houses.csv", b"a,b\n1,3\n")
     with pytest.raises(CannotFetchError, match="has changed while it was read"):
         fetch._fetched(source, URI, tmp_path / "other", MOST)
-    with pytest.raises(CannotFetchError, match="a folder"):
-        RemoteSource(memory, "/bucket")
+
+
+class Shrinking(local.LocalFolder):
+    """A folder of which a file is cut once it was listed."""
+
+    def _open(self, member: Member) -> IO[bytes]:
+        Path("shrinks/b").write_bytes(b"x")
+        return super()._open(member)
+
+
+def test_a_folder_that_changes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, size in (("a", 10), ("b", 600)):
+        (tmp_path / "shrinks").mkdir(exist_ok=True)
+        (tmp_path / "shrinks" / name).write_bytes(bytes(size))
+    folder = os.open(tmp_path / "shrinks", os.O_RDONLY)
+    with pytest.raises(CannotFetchError, match="has changed while it was read"):
+        fetch._fetched(Shrinking(URI, folder), URI, tmp_path / "copy", 100 * MOST)
+    os.close(folder)
 
 
 def test_a_folder_that_becomes_a_link_is_not_followed(tmp_path: Path) -> None:

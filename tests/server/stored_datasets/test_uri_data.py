@@ -19,6 +19,8 @@ from tests.server.stored_datasets.sources import (
     written,
 )
 
+from talweg.client.data._sources import _pack
+from talweg.ingest.fetching.local import open_local
 from talweg.server.errors import InvalidSpec, RequestIdReused
 from talweg.server.services.stored_datasets import fetching, reading
 from talweg.server.services.stored_datasets.fetching import FoundFile
@@ -27,7 +29,7 @@ from talweg.server.services.submission.submit import Preview
 from talweg.server.store import stored_datasets
 from talweg.server.store.record.rows import JobRow
 from talweg.spec.stored import DatasetName
-from talweg.spec.stored.uris import DataUri
+from talweg.spec.stored.uris import DataUri, parse_root, parse_uri
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import StoredDataset
 
@@ -167,14 +169,20 @@ async def test_one_bad_file_of_a_batch_stops_no_other_job(sources: Sources) -> N
     [
         ("big.csv", b"x" * (MOST + 1), "100,001 bytes; allowed at most 100,000", "Parquet"),
         ("empty.csv", b"", "an empty file", ""),
-        ("folder/x.csv", b"", "a folder", "one .tar file"),
+        ("folder/.x.csv", b"x", "a folder without files", ""),
+        (
+            "folder/y.csv",
+            b"x" * MOST,
+            "102,400 bytes; allowed at most 100,000",
+            "folder in it",
+        ),
     ],
 )
 async def test_files_that_are_not_taken(
     sources: Sources, name: str, content: bytes, found: str, hint: str
 ) -> None:
     uri = written(sources.root / name, content)
-    told = await sources.refused(job(uri.rpartition("/")[0] if "/x" in name else uri))
+    told = await sources.refused(job(uri.rpartition("/")[0] if "/" in name else uri))
     assert found in told["dataset.uri.uri"]
     assert hint in told["dataset.uri.uri"]
     assert not sources.fetcher.num_copies
@@ -241,6 +249,72 @@ async def test_folders_of_images_are_tar_files(sources: Sources) -> None:
     spec.model.convnet.SetInParent()
     data = await sources.data(spec)
     assert (data.facts.num_samples, data.facts.num_classes) == (10, 2)
+
+
+def photos(folder: Path) -> str:
+    """Write a folder of images with labels and what file managers leave; return its URI."""
+    for index, label in enumerate("ab" * 5):
+        written(folder / label / f"{index} ä.png", image(seed=index))
+    for index in range(5):
+        written(folder / "a.b" / f"{index}.png", image(seed=20 + index))
+    written(folder / ".hidden" / "x", b"x")
+    written(folder / "a" / "Thumbs.db", b"x")
+    return folder.as_uri()
+
+
+def of_images(uri: str) -> JobSpec:
+    spec = job(uri, target="label")
+    for message in (spec.task.multiclass, spec.loss.cross_entropy, spec.model.convnet):
+        message.SetInParent()
+    return spec
+
+
+async def test_a_folder_is_read_as_where_the_client_uploads_it(
+    sources: Sources, tmp_path: Path
+) -> None:
+    folder = sources.root / "my photos"
+    uri = photos(folder)
+    data = await sources.data(of_images(f"{uri}/"))
+    assert (data.facts.num_samples, data.facts.num_classes) == (15, 3)
+    assert data.name.startswith("my-photos-")
+    _pack(folder, tmp_path / "packed.tar")
+    content = (tmp_path / "packed.tar").read_bytes()
+    packed = of_images(written(sources.root / "packed.tar", content))
+    assert (await sources.data(packed)).digest == data.digest
+    source = open_local(parse_uri(uri), parse_root(str(sources.root)))
+    with source.open() as file:
+        assert file.read() == content
+    assert source.num_bytes == len(content)
+
+
+async def test_a_folder_is_read_again_once_a_file_has_changed(sources: Sources) -> None:
+    folder = sources.root / "photos"
+    uri = photos(folder)
+    first = await sources.data(of_images(uri))
+    assert await sources.num_copies(of_images(uri)) == 0
+    written(folder / "b" / "new.png", image(seed=99))
+    assert await sources.num_copies(of_images(uri)) == 1
+    (folder / "b" / "new.png").unlink()
+    again = await sources.data(of_images(uri))
+    assert again.digest == first.digest
+
+
+async def test_a_folder_holds_files_alone(sources: Sources, tmp_path: Path) -> None:
+    folder = sources.root / "photos"
+    uri = photos(folder)
+    written(tmp_path / "secret" / "x.png", image())
+    for target, link in (("secret/x.png", "b/link.png"), ("secret", "c")):
+        (folder / link).symlink_to(tmp_path / target)
+        told = await sources.refused(of_images(uri))
+        assert f'"{link}", a link' in told["dataset.uri.uri"]
+        (folder / link).unlink()
+    os.mkfifo(folder / "b" / "pipe.png")
+    told = await sources.refused(of_images(uri))
+    assert '"b/pipe.png", a device or a pipe' in told["dataset.uri.uri"]
+    (folder / "b" / "pipe.png").unlink()
+    written(folder / "b" / "cut.png", image()[:40])
+    told = await sources.refused(of_images(uri))
+    assert "does not decode" in told['photos: "b/cut.png"']
 
 
 async def test_a_caller_who_leaves_ends_the_reading(sources: Sources, processes: None) -> None:

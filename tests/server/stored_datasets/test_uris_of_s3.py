@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from tests.server.ingest.parts import image
 from tests.server.stored_datasets.parts import houses
 from tests.server.stored_datasets.sources import MOST, Sources, job, made
 
@@ -61,14 +62,31 @@ async def test_objects_are_read_once_and_again_when_they_change(bucket: Bucket) 
     assert (await sources.data(job(uri))).digest != first.digest
 
 
+async def test_a_folder_is_all_objects_below_it(bucket: Bucket) -> None:
+    sources = bucket.sources
+    for index in range(10):
+        bucket.put(f"data/boxes/images/{index}.png", image(8, 8, seed=index))
+        bucket.put(f"data/boxes/labels/{index}.txt", b"0 0.5 0.5 0.25 0.5")
+    bucket.put("data/boxes/images/", b"")
+    bucket.put("data/boxes2/other.png", image())
+    spec = job(f"s3://{bucket.name}/data/boxes/")
+    spec.dataset.uri.ClearField("target")
+    for message in (spec.task.detection, spec.loss.detection, spec.model.detector):
+        message.SetInParent()
+    first = await sources.data(spec)
+    assert first.facts.num_samples == 10
+    assert await sources.num_copies(spec) == 0
+    bucket.put("data/boxes/labels/2.txt", b"0 0.5 0.5 0.5 0.5")
+    assert await sources.num_copies(spec) == 1
+    assert (await sources.data(spec)).digest != first.digest
+
+
 async def test_what_is_no_object_below_the_root_is_refused(bucket: Bucket) -> None:
     bucket.put("data/houses.csv", houses())
     bucket.put("database/houses.csv", houses())
     bucket.put("data/big.csv", b"x" * (MOST + 1))
-    bucket.put("data/folder/houses.csv", houses())
     for key, said in (
         ("data/none.csv", "which is not there"),
-        ("data/folder", "a folder"),
         ("data/big.csv", "100,001 bytes; allowed at most 100,000"),
         ("database/houses.csv", "below none of the server's data roots"),
         ("data/../database/houses.csv", "with . or .. in its path"),

@@ -46,12 +46,10 @@ class DataUri:
         return self.parts[-1] if self.parts else ""
 
     def holds(self, other: "DataUri") -> bool:
-        """Tell whether another lies below this one, as a root."""
-        return (
-            (self.scheme, self.bucket) == (other.scheme, other.bucket)
-            and len(other.parts) > len(self.parts)
-            and other.parts[: len(self.parts)] == self.parts
-        )
+        """Tell whether another lies below this one, as a root, or is this one."""
+        return (self.scheme, self.bucket) == (other.scheme, other.bucket) and other.parts[
+            : len(self.parts)
+        ] == self.parts
 
     def __str__(self) -> str:
         """Give the URI in its one form, by which it is known again."""
@@ -78,17 +76,17 @@ class BadUriError(ValueError):
 
 
 def parse_uri(text: str) -> DataUri:
-    """Read the URI of a file.
+    """Read the URI of a file or of a folder.
 
     Raises:
         BadUriError: It is none; says why.
     """
     uri = _parsed(text)
-    if not uri.parts or text.endswith("/"):
+    if not uri.parts:
         raise BadUriError(
-            f"{_shown(text)}, which names no file",
+            f"{_shown(text)}, which names no file and no folder",
             _EXAMPLES,
-            "name one file; a folder of images is one .tar file",
+            "name a file, or a folder of images",
         )
     size = len(str(uri).encode())
     if size > _MOST_BYTES:

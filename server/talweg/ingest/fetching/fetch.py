@@ -68,7 +68,9 @@ def _fetched(source: Source, uri: DataUri, target: Path | None, max_bytes: int) 
         raise CannotFetchError(
             f"{quoted(str(uri))}, {source.num_bytes:,} bytes",
             f"at most {max_bytes:,} (TALWEG_MAX_UPLOAD_BYTES)",
-            "store numbers as Parquet, leave columns out, or have the limit raised",
+            "name a folder in it, or have the limit raised"
+            if source.is_folder
+            else "store numbers as Parquet, leave columns out, or have the limit raised",
         )
     if not source.num_bytes:
         raise CannotFetchError(f"{quoted(str(uri))}, an empty file", "a file with data", "")
@@ -76,6 +78,7 @@ def _fetched(source: Source, uri: DataUri, target: Path | None, max_bytes: int) 
         "num_bytes": source.num_bytes,
         "fingerprint": source.fingerprint,
         "modified": source.modified,
+        "is_folder": source.is_folder,
     }
     if target is not None:
         answer["sha256"] = _copy(source, uri, target)

@@ -2,9 +2,11 @@
 
 import os
 import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from talweg.ingest.fetching.folder import FolderSource, Member, is_junk
 from talweg.ingest.fetching.source import CannotFetchError, Source
 from talweg.ingest.problems import quoted
 from talweg.spec.stored.uris import ROOTS, DataUri
@@ -50,14 +52,61 @@ class LocalSource(Source):
         return os.fdopen(self._descriptor, "rb", closefd=False)
 
 
-def open_local(uri: DataUri, root: DataUri) -> LocalSource:
-    """Open a file below a root.
+class LocalFolder(FolderSource):
+    """A folder that is open: whatever its path comes to mean, it stays the same one."""
+
+    def __init__(self, uri: DataUri, descriptor: int) -> None:
+        """List an open folder.
+
+        Args:
+            uri: What it is called.
+            descriptor: Of the folder; it stays open until this process ends.
+
+        Raises:
+            CannotFetchError: It holds no files, or links, pipes and the like, or cannot be read.
+        """
+        self._uri = uri
+        self._descriptor = descriptor
+        super().__init__(str(uri))
+
+    def _list(self) -> Iterator[Member]:
+        for folder, inner, names, descriptor in os.fwalk(
+            ".", dir_fd=self._descriptor, onerror=self._unlisted
+        ):
+            above = folder.split("/")[1:]
+            inner[:] = [name for name in inner if not is_junk([name])]
+            for name in (each for each in (*names, *inner) if not is_junk([each])):
+                state = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                if stat.S_ISDIR(state.st_mode):
+                    continue
+                path = "/".join((*above, name))
+                if not stat.S_ISREG(state.st_mode):
+                    what = "a link" if stat.S_ISLNK(state.st_mode) else "a device or a pipe"
+                    raise CannotFetchError(
+                        f"{quoted(str(self._uri))} with {quoted(path)}, {what}",
+                        "a folder of files and of folders of files",
+                        "links in a folder are not followed: copy the files",
+                    )
+                yield Member(path, state.st_size, _fingerprint(state), state.st_mtime)
+
+    def _open(self, member: Member) -> IO[bytes]:
+        try:
+            return os.fdopen(_opened_below(self._descriptor, member.name.split("/")), "rb")
+        except OSError as exc:
+            raise _unreadable_in(self._uri, member.name, exc) from exc
+
+    def _unlisted(self, error: OSError) -> None:
+        raise _unreadable_in(self._uri, str(error.filename), error) from error
+
+
+def open_local(uri: DataUri, root: DataUri) -> Source:
+    """Open a file or a folder below a root.
 
     Links inside the root may be followed; each part of what they lead to is then opened without
     following any, so that nobody exchanges a folder for a link in between.
 
     Raises:
-        CannotFetchError: It is not there, is no file, or leads out of the root.
+        CannotFetchError: It is not there, is neither, or leads out of the root.
     """
     base = Path(os.path.realpath(root.path))
     whole = Path(os.path.realpath(uri.path))
@@ -78,16 +127,26 @@ def open_local(uri: DataUri, root: DataUri) -> LocalSource:
     except OSError as exc:
         raise _unreadable(uri, exc) from exc
     mode = os.fstat(descriptor).st_mode
+    if stat.S_ISDIR(mode):
+        return LocalFolder(uri, descriptor)
     if not stat.S_ISREG(mode):
         os.close(descriptor)
-        what = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
-        hint = "pack a folder of images into one .tar file" if stat.S_ISDIR(mode) else ""
-        raise CannotFetchError(f"{quoted(str(uri))}, {what}", "a file", hint)
+        found = f"{quoted(str(uri))}, a device, a pipe or a socket"
+        raise CannotFetchError(found, "a file or a folder", "")
     return LocalSource(descriptor)
 
 
-def _opened(base: Path, parts: tuple[str, ...]) -> int:
+def _opened(base: Path, parts: Sequence[str]) -> int:
     folder = os.open(base, _FOLDER)
+    try:
+        return _opened_below(folder, parts)
+    finally:
+        os.close(folder)
+
+
+def _opened_below(base: int, parts: Sequence[str]) -> int:
+    """Open what lies below an open folder, without following a link on the way."""
+    folder = os.dup(base)
     try:
         for part in parts[:-1]:
             inner = os.open(part, _FOLDER, dir_fd=folder)
@@ -106,6 +165,14 @@ def _unreadable(uri: DataUri, error: OSError) -> CannotFetchError:
     return CannotFetchError(
         f"{quoted(str(uri))}, which cannot be read ({error.strerror})",
         "a file that the server may read",
+        "have its permissions changed" if isinstance(error, PermissionError) else "try again",
+    )
+
+
+def _unreadable_in(uri: DataUri, name: str, error: OSError) -> CannotFetchError:
+    return CannotFetchError(
+        f"{quoted(str(uri))} with {quoted(name)}, which cannot be read ({error.strerror})",
+        "files that the server may read, and that stay as they are",
         "have its permissions changed" if isinstance(error, PermissionError) else "try again",
     )
 

@@ -1,9 +1,11 @@
 """Files of object stores, by fsspec."""
 
+from collections.abc import Iterator
 from typing import IO, Any
 
 import fsspec
 
+from talweg.ingest.fetching.folder import FolderSource, Member, is_junk
 from talweg.ingest.fetching.source import CannotFetchError, Source
 from talweg.ingest.problems import quoted
 from talweg.spec.stored.uris import DataUri
@@ -25,14 +27,9 @@ class RemoteSource(Source):
 
         Raises:
             OSError: It is not there, or cannot be read.
-            CannotFetchError: It is no file.
         """
         self._files, self._path = files, path
         self._info = files.info(path)
-        if self._info["type"] != "file":
-            raise CannotFetchError(
-                f"{quoted(path)}, a folder", "a file", "pack a folder of images into one .tar file"
-            )
 
     @property
     def num_bytes(self) -> int:
@@ -60,8 +57,45 @@ class RemoteSource(Source):
         return file
 
 
-def open_remote(uri: DataUri) -> RemoteSource:
-    """Look at an object.
+class RemoteFolder(FolderSource):
+    """The objects whose keys begin alike, up to a slash."""
+
+    def __init__(self, files: Any, path: str) -> None:
+        """List them.
+
+        Args:
+            files: A file system of fsspec that remembers no listings.
+            path: What their keys begin with, without the slash.
+
+        Raises:
+            OSError: They cannot be listed.
+            CannotFetchError: There are none, or one has a key that is no path.
+        """
+        self._files, self._path = files, path
+        super().__init__(path)
+
+    def _list(self) -> Iterator[Member]:
+        self._files.invalidate_cache()
+        before = self._path.strip("/") + "/"
+        for path, info in self._files.find(self._path, detail=True).items():
+            name = path.lstrip("/").removeprefix(before)
+            parts = name.split("/")
+            if name.endswith("/") or not name or is_junk(parts):
+                # Consoles of stores make empty objects for folders.
+                continue
+            if not all(parts) or ".." in parts:
+                found = f"{quoted(self._path)} with the key {quoted(path)}"
+                raise CannotFetchError(found, "keys that are paths, without // and ..", "")
+            yield Member(name, int(info["size"]), _fingerprint(info))
+
+    def _open(self, member: Member) -> IO[bytes]:
+        path = f"{self._path}/{member.name}"
+        file: IO[bytes] = self._files.open(path, "rb", cache_type="readahead")
+        return file
+
+
+def open_remote(uri: DataUri) -> Source:
+    """Look at an object, or at those below a key.
 
     Raises:
         CannotFetchError: It is not there, or cannot be read.
@@ -69,6 +103,8 @@ def open_remote(uri: DataUri) -> RemoteSource:
     try:
         # Never by url_to_fs: it reads "::" as a chain of file systems.
         files = fsspec.filesystem(uri.scheme, use_listings_cache=False, skip_instance_cache=True)
+        if files.info(uri.path)["type"] == "directory":
+            return RemoteFolder(files, uri.path)
         return RemoteSource(files, uri.path)
     except ImportError as exc:
         package = _PACKAGES[uri.scheme]

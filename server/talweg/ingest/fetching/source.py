@@ -1,4 +1,4 @@
-"""A file that is fetched, wherever it is."""
+"""A file or a folder that is fetched, wherever it is."""
 
 from abc import ABC, abstractmethod
 from typing import IO
@@ -24,6 +24,11 @@ class CannotFetchError(Exception):
 
 class Source(ABC):
     """A file that is fetched."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder, which is copied as a .tar file."""
+        return False
 
     @property
     @abstractmethod

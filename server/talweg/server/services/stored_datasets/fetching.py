@@ -43,6 +43,8 @@ class FoundFile:
     """Another one once the file has changed."""
     modified: float
     """When it was written last, in seconds since 1970; 0 where the fingerprint tells all."""
+    is_folder: bool = False
+    """Whether it is a folder, copied as a .tar file, whose size this is."""
     sha256: str = ""
     """Of the copy; empty where it was only looked at."""
 

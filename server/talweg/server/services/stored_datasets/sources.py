@@ -130,7 +130,7 @@ class SourceService:
         wanted = _Wanted(uri, root, data.name or default_name(uri), data.read, how)
         wanted = replace(wanted, project=current_project())
         # What is wrong with its name must not be found out once it was read.
-        self._plan(wanted, _ANY_SHA256, 1)
+        self._plan(wanted, _ANY_SHA256, 1, is_folder=False)
         return wanted
 
     async def _known(self, wanted: _Wanted, found: FoundFile) -> StoredDatasetRow | None:
@@ -138,7 +138,8 @@ class SourceService:
         before = await self._database.reading(source_files.find, str(wanted.uri))
         if before is None or before.fingerprint != found.fingerprint:
             return None
-        return await self._uploads.known(self._plan(wanted, before.sha256, before.num_bytes))
+        plan = self._plan(wanted, before.sha256, before.num_bytes, is_folder=found.is_folder)
+        return await self._uploads.known(plan)
 
     async def _read_once(self, wanted: _Wanted, found: FoundFile) -> StoredDatasetRow:
         """Read a file, or wait for another call that does, as long as anybody waits."""
@@ -169,7 +170,7 @@ class SourceService:
     async def _fetched(self, wanted: _Wanted, target: Path) -> StoredDatasetRow:
         begun = time.time()
         found = await self._fetcher.copy(wanted.uri, wanted.root, target)
-        plan = self._plan(wanted, found.sha256, found.num_bytes)
+        plan = self._plan(wanted, found.sha256, found.num_bytes, is_folder=found.is_folder)
         row = await self._uploads.known(plan)
         if row is None:
             row, _ = await self._uploads.store(plan, target)
@@ -177,7 +178,9 @@ class SourceService:
             await self._database.writing(source_files.remember, _as_it_was(wanted.uri, found))
         return row
 
-    def _plan(self, wanted: _Wanted, sha256: str, num_bytes: int) -> UploadPlan:
+    def _plan(
+        self, wanted: _Wanted, sha256: str, num_bytes: int, *, is_folder: bool
+    ) -> UploadPlan:
         """Plan the storing of a file.
 
         Raises:
@@ -185,7 +188,7 @@ class SourceService:
         """
         header = UploadHeader(
             name=wanted.name,
-            file_name=wanted.uri.file_name,
+            file_name=f"{wanted.uri.file_name}{'.tar' if is_folder else ''}",
             sha256=sha256,
             num_bytes=num_bytes,
             options=wanted.options,
