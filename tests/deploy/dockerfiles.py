@@ -73,6 +73,11 @@ class Dockerfile:
         return dict(word.split("=", 1) for word in words)
 
     @property
+    def args(self) -> dict[str, str]:
+        """Build arguments that have a default."""
+        return dict(text.split("=", 1) for text in self.all("ARG") if "=" in text)
+
+    @property
     def command(self) -> list[str]:
         command: list[str] = json.loads(self.one("CMD"))
         return command
@@ -118,7 +123,9 @@ class Image:
                 for source in sources:
                     self._copy(source, target)
             elif instruction == "RUN" and text.startswith("pip "):
-                self.run(["sh", "-c", text], check=True, timeout=1440)
+                # Arguments are there while an image is built, and not in its containers.
+                told = [f"{name}={value}" for name, value in self.dockerfile.args.items()]
+                self.run(["env", *told, "sh", "-c", text], check=True, timeout=1440)
 
     def environment(self) -> dict[str, str]:
         """Return what a process in the container sees, and what installs need here."""

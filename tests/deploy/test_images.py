@@ -33,7 +33,8 @@ IMAGES = ROOT / "deploy/images"
 
 @pytest.fixture(scope="module")
 def server_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    image = Image(Dockerfile(IMAGES / "Dockerfile.server"), tmp_path_factory.mktemp("server"))
+    folder = tmp_path_factory.mktemp("server")
+    image = Image(Dockerfile(IMAGES / "Dockerfile.server"), folder, seeds=("talweg[s3]",))
     image.build()
     return image
 
@@ -41,7 +42,9 @@ def server_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 @pytest.fixture(scope="module")
 def worker_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     folder = tmp_path_factory.mktemp("worker")
-    image = Image(Dockerfile(IMAGES / "Dockerfile.worker"), folder, seeds=("talweg[worker]",))
+    image = Image(
+        Dockerfile(IMAGES / "Dockerfile.worker"), folder, seeds=("talweg[pretrained,s3]",)
+    )
     image.build()
     return image
 
@@ -75,13 +78,13 @@ def installed(image: Image) -> set[str]:
 
 def test_the_server_image_holds_no_more_than_a_server_needs(server_image: Image) -> None:
     packages = installed(server_image)
-    assert {"talweg", "sqlalchemy", "grpcio-reflection"} <= packages
-    assert not packages & {"torch", "mlflow", "pytest"}
+    assert {"talweg", "sqlalchemy", "grpcio-reflection", "s3fs"} <= packages
+    assert not packages & {"torch", "mlflow", "pytest", "transformers"}
 
 
 def test_the_worker_image_holds_no_database_and_no_test_tools(worker_image: Image) -> None:
     packages = installed(worker_image)
-    assert {"talweg", "torch", "mlflow"} <= packages
+    assert {"talweg", "torch", "mlflow", "s3fs", "transformers"} <= packages
     assert not packages & {"psycopg", "grpcio-reflection", "pytest"}
 
 
@@ -89,7 +92,24 @@ def test_the_worker_image_holds_no_database_and_no_test_tools(worker_image: Imag
 def test_the_worker_image_installs_from_nothing(tmp_path: Path) -> None:
     image = Image(Dockerfile(IMAGES / "Dockerfile.worker"), tmp_path)
     image.build()
-    assert {"talweg", "torch", "mlflow"} <= installed(image)
+    assert {"talweg", "torch", "mlflow", "s3fs", "transformers"} <= installed(image)
+
+
+@pytest.mark.parametrize("name", ["server", "worker"])
+def test_extras_are_a_build_argument(name: str) -> None:
+    dockerfile = Dockerfile(IMAGES / f"Dockerfile.{name}")
+    (line,) = [text for text in dockerfile.all("RUN") if "EXTRAS" in text]
+
+    def wanted(**args: str) -> str:
+        told = [f"{key}={value}" for key, value in (dockerfile.args | args).items()]
+        # What pip would be asked for, as the shell gives it.
+        shown = ["env", *told, "sh", "-c", line.replace("pip install", "printf '%s\\n'")]
+        return subprocess.run(shown, check=True, capture_output=True, text=True).stdout.split()[-1]
+
+    usual = {"server": "s3", "worker": "pretrained,s3"}[name]
+    assert wanted() == f".[{name},{usual}]"
+    assert wanted(EXTRAS="") == f".[{name}]"
+    assert wanted(EXTRAS="onnx") == f".[{name},onnx]"
 
 
 def test_server_and_worker_train_a_job_together(
