@@ -130,6 +130,9 @@ def test_init_of_images_takes_their_masks_or_boxes_and_their_parts(
     submitted = client.submit(job, validate_only=True)
     [text] = [each.message for each in submitted.warnings if each.kind == Warning.SPLIT_UNUSED]
     assert "Write split: split" in text
+    recommended = talweg("recommend", "--data", kind)
+    assert recommended.status == 0, recommended.err
+    assert f"for {task}:" in recommended.out
     client.delete_stored_dataset(kind)
 
 
@@ -146,4 +149,7 @@ def test_losses_for_a_column_of_stored_data(talweg: Talweg, houses: Path) -> Non
     done = talweg("recommend", "--data", "homes", "--target", "town", "--yaml")
     assert "stored:" in done.out
     assert talweg("recommend", "--target", "town").status == 2
+    done = talweg("recommend", "--data", "homes")
+    assert done.status == 2
+    assert "target" in done.err
     talweg("data", "remove", "homes", "--yes")

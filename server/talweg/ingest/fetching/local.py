@@ -160,7 +160,9 @@ def _opened_below(base: int, parts: Sequence[str]) -> int:
 def _unreadable(uri: DataUri, error: OSError) -> CannotFetchError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return CannotFetchError(
-            f"{quoted(str(uri))}, which is not there", "a file", "look for the path on the server"
+            f"{quoted(str(uri))}, which is not there",
+            "a file or a folder",
+            "look for the path on the server",
         )
     return CannotFetchError(
         f"{quoted(str(uri))}, which cannot be read ({error.strerror})",

@@ -10,13 +10,14 @@ from typing import Any, Protocol
 import click
 
 from talweg import spec
-from talweg.client import InvalidRequest, InvalidSpec, read_jobs
+from talweg.client import InvalidRequest, InvalidSpec, NotFound, Unavailable, read_jobs
 from talweg.client._files import MAX_FILE_BYTES, parse_jobs
 from talweg.client.cli._common import Session
 from talweg.client.cli._lazy import missing_extra
+from talweg.client.data.first_job import first_job, target_column
 from talweg.spec import Measured, SpecError, Violation
 from talweg.spec.spelling import nearest
-from talweg.spec.stored import measured_in, task_for
+from talweg.spec.stored import is_dataset_name, measured_in, task_for
 from talweg.v1.losses_pb2 import BceWithLogits, Loss
 from talweg.v1.options_pb2 import GAN, MULTITASK, SELF_SUPERVISED, VAE, TaskKind
 from talweg.v1.spec_pb2 import JobSpec
@@ -62,7 +63,8 @@ def look(session: Session, data: str, task: str | None, target: str | None) -> L
             ``synthetic_classification:num_classes=3``, the name of a stored data set, or a job
             file; - is standard input.
         task: The task; None if the data imply it.
-        target: The column to predict, of a stored data set.
+        target: The column to predict, of a stored data set; None for labels, masks or boxes of
+            images.
 
     Raises:
         InvalidRequest: The data or the task are invalid.
@@ -71,6 +73,8 @@ def look(session: Session, data: str, task: str | None, target: str | None) -> L
     """
     if target is not None:
         return _of_stored(session, data, task, target)
+    if _may_be_stored(data) and (found := _of_images(session, data, task)) is not None:
+        return found
     asked = _of_file(data) if _is_file(data) else _of_catalogue(data)
     _set_task(asked, task)
     try:
@@ -81,6 +85,34 @@ def look(session: Session, data: str, task: str | None, target: str | None) -> L
     if wrong:
         raise _refused(wrong)
     return Look(spec.kind(asked.dataset)[0], asked, _measure()(filled))
+
+
+def _may_be_stored(data: str) -> bool:
+    """Return whether data are no file, and none of the catalogue by their name."""
+    name = data.partition("@")[0]
+    known = {entry.name for entry in spec.datasets()}
+    return not _is_file(data) and is_dataset_name(name) and name not in known
+
+
+def _of_images(session: Session, data: str, task: str | None) -> Look | None:
+    """Look at stored data whose target needs no name: labels, masks or boxes of images.
+
+    Raises:
+        InvalidRequest: They need a name.
+    """
+    try:
+        with session.client() as client:
+            stored = client.stored_dataset(data)
+    except NotFound:
+        return None
+    except Unavailable:
+        # A name that is misspelled is told without a server.
+        return None
+    column = target_column(stored, None)
+    job = first_job(stored, column, task)
+    asked = JobSpec(task=job.task, dataset=job.dataset)
+    measurements = measured_in(column, spec.task_kind(asked), stored.num_samples)
+    return Look(stored.version, asked, measurements)
 
 
 def _of_stored(session: Session, data: str, task: str | None, target: str) -> Look:

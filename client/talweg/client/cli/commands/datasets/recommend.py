@@ -60,11 +60,11 @@ def _metavar(fact: Parameter) -> str:
 @click.option(
     "--data", metavar="NAME|FILE",
     help="Measure data first: a data set, with parameters as in "
-    "synthetic_classification:num_classes=3, or the data of a job file.",
+    "synthetic_classification:num_classes=3, a stored data set, or the data of a job file.",
 )  # fmt: skip
 @click.option(
     "--target", metavar="COLUMN",
-    help="The column to predict: --data is then the name of a stored data set.",
+    help="The column to predict of a stored data set; not needed of images.",
 )  # fmt: skip
 @_fact_options
 @click.option("--yaml", "as_yaml", is_flag=True, help="Print a loss as part of a job file.")
