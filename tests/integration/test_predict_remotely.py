@@ -1,14 +1,17 @@
 """Predictions on a worker of a whole stack, for a client without PyTorch."""
 
+import io
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from tests._parts import wait_until
 from tests.integration.stack import Stack, tiny_spec
 
@@ -84,6 +87,31 @@ def test_the_command_needs_no_pytorch_and_writes_what_it_would_with_it(
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "local.csv", "remote.csv", "wines.csv"
     ]  # fmt: skip
+
+
+def test_pictures_go_to_a_worker_and_masks_come_back(stack: Stack, tmp_path: Path) -> None:
+    scenes = {"digit_scenes": {"num_samples": 20}}
+    spec = {"task": "segmentation", "dataset": scenes, "model": {"unet": {"channels": [4]}},
+            "loss": "cross_entropy", "training": {"steps": 2}}  # fmt: skip
+    pictures, masks = tmp_path / "pictures", tmp_path / "masks.zip"
+    pictures.mkdir()
+    # Noise cannot be compressed: these are more than the messages that gRPC takes by default.
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2500), dtype=np.uint8)
+    Image.fromarray(noise).save(pictures / "large.tif")
+    Image.fromarray(noise[:40, :90]).save(pictures / "small.png")
+    with stack.client() as client:
+        job = client.submit(spec)
+        job.wait(240).result()
+    done = run_bare(stack, "predict", job.id, str(pictures), "-o", str(masks), "--remote")
+    assert done.returncode == 0, done.stderr
+    assert "2 predictions in" in done.stderr
+    with zipfile.ZipFile(masks) as archive:
+        sizes = {
+            name: Image.open(io.BytesIO(archive.read(name))).size
+            for name in archive.namelist()
+            if name.endswith(".png")
+        }
+    assert sizes == {"masks/large.png": (2500, 2000), "masks/small.png": (90, 40)}
 
 
 def test_a_job_in_training_goes_on(stack: Stack, trained: Job, frame: pd.DataFrame) -> None:

@@ -145,6 +145,12 @@ def test_hostile_archives_are_refused_by_name(
     with zipfile.ZipFile(stored, "w") as archive:
         archive.writestr("a.png", png(8, 8))
     cases["a.png does not decode (Bad CRC-32"] = stored.getvalue().replace(b"IDAT", b"IDOT")
+    twice = io.BytesIO()
+    with zipfile.ZipFile(twice, "w") as archive:
+        archive.writestr("a.png", png(8, 8))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("a.png", png(8, 8))
+    cases["holds a.png more than once"] = twice.getvalue()
     for told, content in cases.items():
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"new\.zip") as refused:

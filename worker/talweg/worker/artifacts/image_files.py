@@ -6,6 +6,7 @@ The worker does not know the server's reader, talweg.ingest.images: a test holds
 import io
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -134,12 +135,10 @@ def _members(path: Path) -> Iterator[tuple[str, bytes | Exception]]:
         if len(members) > _MOST_FILES:
             raise ValueError(f"{path} holds {len(members):,} pictures, but at most "
                              f"{_MOST_FILES:,} are predicted for at once")  # fmt: skip
-        names = [each.filename for each in members]
-        again = sorted({name for name in names if names.count(name) > 1}) if names else []
-        if again:
-            raise ValueError(
-                f"{path} holds {again[0]} more than once: give each a name of its own"
-            )
+        counts = Counter(each.filename for each in members)
+        if len(counts) < len(members):
+            name, _ = counts.most_common(1)[0]
+            raise ValueError(f"{path} holds {name} more than once: give each a name of its own")
         room = _MOST_UNPACKED
         for member in members:
             if ".." in PurePosixPath(member.filename).parts or member.filename.startswith("/"):

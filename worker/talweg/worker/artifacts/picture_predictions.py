@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -104,13 +105,14 @@ def _write_npz(masks: Mapping[str, Mask], path: Path) -> None:
 
 def _write_zip(masks: Mapping[str, Mask], path: Path, classes: Sequence[str]) -> None:
     stems = [str(PurePosixPath(name).with_suffix("")) for name in masks]
+    counts = Counter(stems)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(zipfile.ZipInfo(_CLASSES, _EPOCH), "".join(f"{n}\n" for n in classes))
         for (name, mask), stem in zip(masks.items(), stems, strict=True):
             content = io.BytesIO()
             Image.fromarray(mask).save(content, "PNG")
             # Pictures that differ in their ending alone keep it.
-            unique = stem if stems.count(stem) == 1 else name
+            unique = stem if counts[stem] == 1 else name
             archive.writestr(zipfile.ZipInfo(f"masks/{unique}.png", _EPOCH), content.getvalue())
 
 
