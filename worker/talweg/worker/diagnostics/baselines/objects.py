@@ -6,7 +6,7 @@ candidate. A model tells from a small crop of the image whether a candidate is a
 which class.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,9 @@ _MARGIN = 0.2
 _RIGHT_FROM = 0.5
 """A candidate is the object with which it has this IoU or more."""
 _MOST_LEARNT = 10_000
-"""Candidates that are learnt from, drawn at random, besides the objects themselves."""
+"""Candidates that are learnt from, drawn at random; and as many objects."""
+_AT_ONCE = 100
+"""Images whose crops are in memory together."""
 # Numbers of images (pixels times channels), and images: no more are drawn of the training data,
 # and of larger test data there is no baseline. An image of 64×64 takes about 5 ms.
 _MOST_NUMBERS = 20_000_000
@@ -75,18 +77,31 @@ def metrics(
     test = bundle.test
     true = [_objects(test, index) for index in range(len(test))]
     boxes = [candidates(image) for image in test.x.numpy()]
-    crops = np.concatenate(
-        [_crops(image, some) for image, some in zip(test.x.numpy(), boxes, strict=True)]
-    )
-    ends = np.cumsum([len(some) for some in boxes])[:-1]
     for name, model in models.classifiers(spec.diagnostics.baseline, seed=seed):
         with models.one_thread():
-            shares = models.probabilities(model.fit(x, y), crops, bundle.num_targets)
-        predicted = [
-            _found(task, some, of_image)
-            for some, of_image in zip(boxes, np.split(shares, ends), strict=True)
-        ]
+            model.fit(x, y)
+            predicted = [
+                found
+                for start in range(0, len(test), _AT_ONCE)
+                for found in _predicted(
+                    task, model, test.x[start : start + _AT_ONCE].numpy(),
+                    boxes[start : start + _AT_ONCE], bundle.num_targets,
+                )
+            ]  # fmt: skip
         yield name, box_metrics(true, predicted)
+
+
+def _predicted(
+    task: Detection, model: Any, images: Floats, boxes: Sequence[Floats], num_classes: int
+) -> list[tuple[NDArray[np.float64], Indices, NDArray[np.float64]]]:
+    """Return the boxes that remain of each image's candidates, their classes and scores."""
+    crops = [_crops(image, some) for image, some in zip(images, boxes, strict=True)]
+    shares = models.probabilities(model, np.concatenate(crops), num_classes)
+    ends = np.cumsum([len(some) for some in boxes])[:-1]
+    return [
+        _found(task, some, of_image)
+        for some, of_image in zip(boxes, np.split(shares, ends), strict=True)
+    ]
 
 
 def candidates(image: Floats) -> Floats:
@@ -117,10 +132,12 @@ def _learnt(part: DataSplit, seed: int) -> tuple[Floats, Indices]:
     quota = max(1, _MOST_LEARNT // most)
     x, y = [], []
     for index in drawn:
-        boxes, classes = _objects(part, index)
+        boxes, classes = everything = _objects(part, index)
+        chosen = rng.permutation(len(boxes))[:quota]
+        boxes, classes = boxes[chosen], classes[chosen]
         some = rng.permutation(candidates(images[index]))[:quota]
         x.append(_crops(images[index], np.concatenate([boxes.astype(np.float32), some])))
-        y += [classes, _classes_of(some, boxes, classes)]
+        y += [classes, _classes_of(some, *everything)]
     return np.concatenate(x), np.concatenate(y)
 
 

@@ -27,7 +27,9 @@ _MOST_LEARNT = 50_000
 # Numbers of images (pixels times channels): drawn training images have no more, and of larger
 # test data there is no baseline. Features take about a microsecond for each, on one core.
 _MOST_NUMBERS = 20_000_000
-# Features of a pixel take 68 bytes for each channel, and models copy them.
+_AT_ONCE = 200_000
+"""Pixels that a model predicts at once."""
+# Features of a pixel take 68 bytes for each channel.
 _MOST_OF_AN_IMAGE = 4_000_000
 # Boosting grows up to a hundred trees for each class, or number, and asks each of them of every
 # pixel: so many take about a minute of one core.
@@ -78,12 +80,12 @@ def mask_metrics(
         with models.one_thread():
             model.fit(x, y[:, 0].astype(np.int64))
             for image, mask in zip(bundle.test.x.numpy(), masks, strict=True):
-                shares = models.probabilities(model, features(image), num_classes)
+                parts = [models.probabilities(model, part, num_classes) for part in _parts(image)]
                 if task.foreground:
-                    predicted = (shares[:, 1] >= task.threshold).astype(np.int64)
+                    predicted = [(shares[:, 1] >= task.threshold).astype(int) for shares in parts]
                 else:
-                    predicted = shares.argmax(axis=1)
-                pixels = torch.from_numpy(predicted).reshape(mask.shape)
+                    predicted = [shares.argmax(axis=1) for shares in parts]
+                pixels = torch.from_numpy(np.concatenate(predicted)).reshape(mask.shape)
                 counts += confusion(mask, pixels, num_classes)
         yield name, overlaps(counts, task.class_names)
 
@@ -104,11 +106,19 @@ def image_metrics(
         with models.one_thread():
             model.fit(x, y if several else y[:, 0])
             for image, target in zip(bundle.test.x.numpy(), targets, strict=True):
-                pixels = model.predict(features(image)).astype(np.float32).clip(0, 1)
+                pixels = np.concatenate([model.predict(part) for part in _parts(image)])
+                pixels = pixels.astype(np.float32).clip(0, 1)
                 predicted = torch.from_numpy(pixels.reshape(*target.shape[1:], -1)).movedim(-1, 0)
                 sums["psnr"] += float(psnr(predicted[None], target[None]))
                 sums["ssim"] += float(ssim(predicted[None], target[None]))
         yield name, {metric: total / len(targets) for metric, total in sums.items()}
+
+
+def _parts(image: Floats) -> Iterator[Floats]:
+    """Yield the features of pixels one after another, so that models copy few at once."""
+    x = features(image)
+    for start in range(0, len(x), _AT_ONCE):
+        yield x[start : start + _AT_ONCE]
 
 
 def features(image: Floats) -> Floats:
