@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import (
@@ -13,6 +14,7 @@ from sklearn.metrics import (
     mean_absolute_error,
     roc_auc_score,
 )
+from sklearn.neighbors import NearestNeighbors
 from tests.worker.training.jobs import job, run
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -102,6 +104,18 @@ def test_several_numbers_and_several_labels() -> None:
     precision = average_precision_score(y_test, np.stack(linear, axis=1), average="macro")
     assert values["linear/map"] == pytest.approx(precision, abs=0.02)
     assert values["gradient_boosting/f1_macro"] > 0.5
+
+
+def test_embeddings_beside_linear_discriminant_analysis() -> None:
+    values, spec, _ = told(task="metric_learning", dataset="digits", loss="triplet",
+                           model="embedder", **ALL)  # fmt: skip
+    x, y, x_test, y_test, _ = parts(spec)
+    vectors = LinearDiscriminantAnalysis().fit(x, y).transform(x_test)
+    nearest = NearestNeighbors(n_neighbors=1).fit(vectors).kneighbors(return_distance=False)
+    hits = y_test[nearest[:, 0]] == y_test
+    assert values["linear/recall_at_1"] == pytest.approx(hits.mean(), abs=0.01)
+    assert {"linear/recall_at_5", "linear/verification_auroc"} <= values.keys()
+    assert not [name for name in values if name.startswith("gradient_boosting")]
 
 
 def test_tasks_without_a_baseline_say_so() -> None:

@@ -1,6 +1,6 @@
 """What scikit-learn's usual models reach on the same split: what a network should beat.
 
-    vectors     one target a sample, or several: models of the inputs as they are
+    vectors     one target a sample, several, or embeddings: models of the inputs as they are
     pixels      masks and images: models of what stands around each pixel
     objects     boxes: models of the parts that stand out from their image
 
@@ -17,6 +17,7 @@ from talweg.worker.diagnostics.baselines import objects, pixels, vectors
 from talweg.worker.tasks import EvalResult, OneTarget, TaskRunner
 from talweg.worker.tasks.detection.task import Detection
 from talweg.worker.tasks.image_translation.task import ImageTranslation
+from talweg.worker.tasks.metric_learning.task import MetricLearning
 from talweg.worker.tasks.segmentation.task import Segmentation
 
 Metrics = Iterator[tuple[str, Mapping[str, float]]]
@@ -53,6 +54,8 @@ def baselines_of(
             return None
         reason = vectors.boosting_left_out(spec, bundle)
         return Baselines(vectors.metrics(task, spec, bundle, tested.predictions), reason)
+    if isinstance(task, MetricLearning):
+        return Baselines(vectors.embedding_metrics(spec.diagnostics.baseline, bundle))
     seed = spec.training.seed
     if isinstance(task, Segmentation | ImageTranslation):
         asked, reason = pixels.asked_of(spec, bundle)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.multioutput import MultiOutputRegressor
@@ -40,6 +41,12 @@ def regressors(asked: Baselines, *, seed: int, several: bool) -> Iterator[tuple[
         yield BOOSTING, MultiOutputRegressor(boosting) if several else boosting
     if asked.linear:
         yield LINEAR, make_pipeline(StandardScaler(), RidgeCV(alphas=_ALPHAS))
+
+
+def discriminant() -> Any:
+    """Make the linear model of embeddings."""
+    # Of images many pixels may hardly vary, which the default solver bears.
+    return LinearDiscriminantAnalysis()
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from talweg.v1.spec_pb2 import Baselines, JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.diagnostics.baselines import models
 from talweg.worker.tasks import OneTarget, Predictions
+from talweg.worker.tasks.metric_learning.metrics import vector_metrics
 
 # Ridge regression and logistic regression take so long on more; boosting does not.
 _MOST_NUMBERS = 50_000_000
@@ -19,11 +20,10 @@ _MOST_NUMBERS = 50_000_000
 _MOST_COLUMNS = 10_000
 
 Floats = NDArray[np.float64]
+Metrics = Iterator[tuple[str, Mapping[str, float]]]
 
 
-def metrics(
-    task: OneTarget, spec: JobSpec, bundle: DataBundle, tested: Predictions
-) -> Iterator[tuple[str, Mapping[str, float]]]:
+def metrics(task: OneTarget, spec: JobSpec, bundle: DataBundle, tested: Predictions) -> Metrics:
     """Train the models that a spec asks for, and evaluate them on the test data.
 
     Images are taken as vectors of their pixels. Of several labels each has a model of its own.
@@ -64,6 +64,25 @@ def metrics(
             model.fit(x, y.astype(np.int64))
             predicted = _classified(model, x_test, tested, bundle.num_targets)
         yield name, task.all_metrics(predicted)
+
+
+def embedding_metrics(asked: Baselines, bundle: DataBundle) -> Metrics:
+    """Train the linear model of embeddings, and embed the test data by it.
+
+    Linear discriminant analysis finds directions in which the classes of training differ most.
+    Boosting gives no vectors.
+
+    Yields:
+        Its name, and the metrics of its vectors; nothing where it is not asked for, where there
+        are too many numbers, or where there is one class.
+    """
+    x, x_test = (_vectors(split.x.numpy()) for split in (bundle.train, bundle.test))
+    y = bundle.train.y.numpy()
+    if not asked.linear or x.size > _MOST_NUMBERS or len(np.unique(y)) < 2 or len(x_test) < 2:
+        return
+    with models.one_thread():
+        vectors = models.discriminant().fit(x, y).transform(x_test)
+    yield models.LINEAR, vector_metrics(vectors, bundle.test.y.numpy())
 
 
 def boosting_left_out(spec: JobSpec, bundle: DataBundle) -> str:

@@ -49,3 +49,16 @@ def verification_auroc(vectors: Floats, labels: NDArray[np.int64]) -> float | No
         scores[part] = -np.square(vectors[one[part]] - vectors[other[part]]).sum(axis=1)
     same = (labels[one] == labels[other]).astype(np.int64)
     return auroc_and_average_precision(same, scores)[0] if len(same) else None
+
+
+def vector_metrics(vectors: Floats, labels: NDArray[np.int64]) -> dict[str, float]:
+    """Return recall_at_1, recall_at_5 and, where it is defined, verification_auroc.
+
+    Args:
+        vectors: (N, D), at least two.
+        labels: (N,).
+    """
+    at_1, at_5 = recall_at(vectors, labels, (1, 5))
+    auroc = verification_auroc(vectors, labels)
+    values = {"recall_at_1": at_1, "recall_at_5": at_5}
+    return values if auroc is None else {**values, "verification_auroc": auroc}

@@ -20,7 +20,7 @@ from talweg.worker.tasks.common.base import (
     TaskRunner,
 )
 from talweg.worker.tasks.common.mean_loss import MeanLoss
-from talweg.worker.tasks.metric_learning.metrics import recall_at, verification_auroc
+from talweg.worker.tasks.metric_learning.metrics import vector_metrics
 from talweg.worker.tasks.metric_learning.pairing import drawn
 from talweg.worker.tasks.metric_learning.predictions import postprocessor
 from talweg.worker.tasks.metric_learning.sampler import p_by_k_order
@@ -109,10 +109,7 @@ class _Vectors(MetricAccumulator):
         if bool(torch.isfinite(embeddings).all()) and len(labels) > 1:
             compared = F.normalize(embeddings, dim=1)
             vectors = (compared if self._task.compares_directions else embeddings).numpy()
-            values["recall_at_1"], values["recall_at_5"] = recall_at(vectors, labels, (1, 5))
-            auroc = verification_auroc(vectors, labels)
-            if auroc is not None:
-                values["verification_auroc"] = auroc
+            values |= vector_metrics(vectors, labels)
         shown = {
             "embeddings": embeddings[:_MOST_SHOWN].numpy().astype(np.float32),
             "labels": labels[:_MOST_SHOWN],
