@@ -70,7 +70,9 @@ def service(request: pytest.FixtureRequest) -> Iterator[FaultyServer | Server]:
     server: FaultyServer | Server = request.getfixturevalue(request.param)
     yield server
     with Client(server.address) as client:
-        # Jobs that a test has left would be claimed by the next.
+        # Jobs that a test has left, or its sweep submits, would be claimed by the next.
+        for sweep in client.sweeps(states=["RUNNING", "PAUSED"]):
+            sweep.cancel()
         for job in client.jobs(filter="state = QUEUED"):
             job.cancel()
 

@@ -14,6 +14,7 @@ from talweg.client import (
     JobResult,
     JobState,
     NotFound,
+    PermissionDenied,
     ServerError,
     TalwegError,
     Unavailable,
@@ -58,7 +59,8 @@ def status(code: str, reason: str = "", *violations: tuple[str, str]) -> status_
         ("INTERNAL", "", ServerError),
         ("UNIMPLEMENTED", "", ServerError),
         ("RESOURCE_EXHAUSTED", "", ServerError),
-        ("UNAUTHENTICATED", "", ServerError),
+        ("UNAUTHENTICATED", "", PermissionDenied),
+        ("PERMISSION_DENIED", "", PermissionDenied),
     ],
 )
 def test_table(code: str, reason: str, kind: type[TalwegError]) -> None:
