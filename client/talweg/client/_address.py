@@ -1,8 +1,10 @@
 """Find the server: an argument, an environment variable, or a local stack."""
 
+import errno
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -188,7 +190,7 @@ def _running(paths: Iterable[Path]) -> Iterator[LocalStack]:
     known: set[int] = set()
     for path in paths:
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
+            facts = json.loads(_own_text(path))
             stack = LocalStack(
                 int(facts["pid"]),
                 check(facts["server"]),
@@ -261,7 +263,7 @@ def _registered() -> Iterator[Path]:
 def _read(path: Path) -> ServerAddress | str:
     """Return the address of the server, or why there is none."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(_own_text(path))
         pid, server = facts["pid"], facts["server"]
         if not isinstance(pid, int) or not isinstance(server, str):
             raise TypeError("pid must be an integer and server a string")
@@ -273,6 +275,24 @@ def _read(path: Path) -> ServerAddress | str:
     except (ValueError, KeyError, TypeError):
         return "not the file of a stack"
     return address if _is_alive(pid) else f"its process {pid} has ended"
+
+
+def _own_text(path: Path) -> str:
+    """Return the text of a stack file that nobody else can have written.
+
+    Whoever could put one into a folder where others work would be sent their tokens.
+
+    Raises:
+        PermissionError: It is of another user, or others may write it.
+        OSError: It cannot be read.
+    """
+    with path.open(encoding="utf-8") as file:
+        found = os.fstat(file.fileno())
+        if hasattr(os, "getuid") and (
+            found.st_uid not in (os.getuid(), 0) or stat.S_IMODE(found.st_mode) & 0o022
+        ):
+            raise PermissionError(errno.EPERM, "of another user, or others may write it")
+        return file.read()
 
 
 def _is_alive(pid: int) -> bool:

@@ -1,14 +1,16 @@
 """Checks who a call is from and whether they may make it, and writes down what they changed."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
 
 from talweg.server.errors import PermissionDenied, ServerError, Unauthenticated
-from talweg.server.identity.authentication import Authenticator
+from talweg.server.identity.authentication import Authenticator, Metadata
 from talweg.server.identity.caller import Caller, set_caller
 from talweg.server.identity.methods import METHODS, Access, Role
 from talweg.server.services.audit import AuditLog
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # A stranger who tries again and again must not fill the log.
 _PAUSE_OF_LOG_S = 1.0
+ASK_AGAIN_S = 10.0
+"""How often the token of a stream's caller is looked at again, in seconds."""
 
 
 class AccessInterceptor(grpc.aio.ServerInterceptor):
@@ -53,10 +57,14 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         access = METHODS.get(method, Access())
         if access.is_public:
             return handler  # type: ignore[no-any-return]
+        metadata = tuple(handler_call_details.invocation_metadata)
+        caller: Caller | None = None
         try:
-            caller = await self._authenticator.caller(handler_call_details.invocation_metadata)
+            caller = await self._authenticator.caller(metadata)
             check(method, access, caller)
         except PermissionDenied as exc:
+            if access.is_audited and caller is not None:
+                return _refusing(handler, exc, self._note_refusal(method, caller))
             return _refusing(handler, exc)
         except Unauthenticated as exc:
             if time.monotonic() > self._logged + _PAUSE_OF_LOG_S:
@@ -67,9 +75,14 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
             return _refusing(handler, exc)
         # The handler runs in this call's task.
         set_caller(caller)
-        # A worker of all projects serves the jobs of all.
+        # A worker of all projects serves the jobs of all. A server without tokens keeps nothing
+        # apart: whoever reaches it may do everything, and what is new is of the default project.
         serves_all = caller.role == Role.WORKER and caller.sees_all
-        set_project(None if serves_all else caller.project)
+        set_project(None if serves_all or not caller.is_authenticated else caller.project)
+        if handler.response_streaming and caller.is_authenticated:
+            return handler._replace(  # type: ignore[no-any-return]
+                unary_stream=self._while_admitted(handler.unary_stream, metadata)
+            )
         if not access.is_audited:
             return handler  # type: ignore[no-any-return]
         if handler.request_streaming:
@@ -79,6 +92,49 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         return handler._replace(  # type: ignore[no-any-return]
             unary_unary=self._audited(handler.unary_unary, method, caller)
         )
+
+    def _while_admitted(
+        self, behaviour: Callable[[Any, Context], Any], metadata: Metadata
+    ) -> Callable[[Any, Context], AsyncGenerator[Any]]:
+        """Return a stream that ends once its caller's token holds no more."""
+
+        async def call(request: Any, context: Context) -> AsyncGenerator[Any]:
+            serving = asyncio.current_task()
+            assert serving is not None, "gRPC serves each call in a task"
+            guard = asyncio.create_task(self._cancel_once_refused(serving, metadata))
+            try:
+                async with aclosing(behaviour(request, context)) as responses:
+                    async for response in responses:
+                        yield response
+            finally:
+                guard.cancel()
+
+        return call
+
+    async def _cancel_once_refused(self, serving: "asyncio.Task[Any]", metadata: Metadata) -> None:
+        while True:
+            await asyncio.sleep(ASK_AGAIN_S)
+            try:
+                await self._authenticator.caller(metadata)
+            except (Unauthenticated, PermissionDenied):
+                # The client opens the stream again, and is told why not.
+                serving.cancel()
+                return
+            except ServerError:
+                # The record is away, and nothing is known.
+                continue
+
+    def _note_refusal(self, method: str, caller: Caller) -> Callable[[str], None]:
+        def note(peer: str) -> None:
+            self._audit.add(
+                caller,
+                method=method.lstrip("/"),
+                resource="",
+                peer=peer,
+                status=grpc.StatusCode.PERMISSION_DENIED.name,
+            )
+
+        return note
 
     def _audited(
         self, behaviour: Callable[[Any, Context], Awaitable[Any]], method: str, caller: Caller
@@ -130,10 +186,20 @@ def check(method: str, access: Access, caller: Caller) -> None:
     )
 
 
-def _refusing(handler: Any, error: ServerError) -> "Handler":
-    """Return a handler of the same shape that refuses, without reading the request."""
+def _refusing(
+    handler: Any, error: ServerError, note: Callable[[str], None] | None = None
+) -> "Handler":
+    """Return a handler of the same shape that refuses, without reading the request.
+
+    Args:
+        handler: The method's.
+        error: What the caller is told.
+        note: Called with the caller's address where the refusal is to be written down.
+    """
 
     async def refuse(request: Any, context: Context) -> Any:
+        if note is not None:
+            note(context.peer())
         raise error
 
     async def abort(requests: Any, context: Context) -> None:

@@ -129,9 +129,12 @@ def cert_issue(folder: Path, name: str, hosts: tuple[str, ...], days: int, repla
     """
     from talweg.server.identity import certificates  # noqa: PLC0415 - nothing else needs it
 
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name == "ca":
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or (
+        name == "ca" or name.endswith("-key")
+    ):
         raise click.BadParameter(
-            "must be 1 to 64 letters, digits, dots, hyphens or underscores, and not ca",
+            "must be 1 to 64 letters, digits, dots, hyphens or underscores, not ca, and not end "
+            "in -key",
             param_hint="NAME",
         )
     with _certified():

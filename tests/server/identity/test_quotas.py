@@ -33,8 +33,8 @@ async def update(teams: Teams, name: str, **quotas: int) -> pb.Project:
     return project
 
 
-async def claim(teams: Teams) -> list[str]:
-    request = workers_pb2.ClaimJobsRequest(queue="default", worker="w", limit=8)
+async def claim(teams: Teams, limit: int = 8) -> list[str]:
+    request = workers_pb2.ClaimJobsRequest(queue="default", worker="w", limit=limit)
     answer = await teams.running.workers.ClaimJobs(request, metadata=teams.worker)
     return [each.lease.job for each in answer.assignments]
 
@@ -66,14 +66,32 @@ async def test_running_jobs_beyond_the_quota_wait_and_say_so(teams: Teams) -> No
     await update(teams, "a", max_running_jobs=2)
     of_ann = [await teams.submit(ann) for _ in range(4)]
     of_bob = [await teams.submit(bob) for _ in range(2)]
-    # One claim takes two of a's, and passes by the others to b's.
-    assert await claim(teams) == [*of_ann[:2], *of_bob]
+    # One claim takes two of a's in turn with b's, and passes by the others.
+    assert await claim(teams) == [of_ann[0], of_bob[0], of_ann[1], of_bob[1]]
     assert await claim(teams) == []
     waiting = await teams.running.jobs.GetJob(jobs_pb2.GetJobRequest(name=of_ann[2]), metadata=ann)
     assert waiting.waiting_reason == "project 'a' runs 2 jobs, as many as it may at once"
     project = await update(teams, "a", max_running_jobs=3)
     assert (project.open_jobs, project.running_jobs) == (4, 2)
     assert await claim(teams) == [of_ann[2]]
+
+
+async def test_projects_take_turns(teams: Teams) -> None:
+    ann = await teams.token(pb.Role.SUBMITTER, "a")
+    bob = await teams.token(pb.Role.SUBMITTER, "b")
+    of_ann = [await teams.submit(ann, spec=spec(priority=9)) for _ in range(3)]
+    of_bob = [await teams.submit(bob) for _ in range(2)]
+    # Neither an earlier nor a more urgent queue of one project keeps another from its turn.
+    assert await claim(teams, 1) == of_ann[:1]
+    assert await claim(teams, 1) == of_bob[:1]
+    for name, owner in ((of_ann[0], ann), (of_bob[0], bob)):
+        cancel = jobs_pb2.CancelJobRequest(name=name, force=True)
+        await teams.running.jobs.CancelJob(cancel, metadata=owner)
+    # Where none runs a job, that goes first which has waited the longest.
+    assert await claim(teams, 1) == of_ann[1:2]
+    assert await claim(teams, 1) == of_bob[1:]
+    # Alone, a project is given all.
+    assert await claim(teams) == of_ann[2:]
 
 
 async def test_uploads_beyond_the_quota_are_refused(teams: Teams) -> None:
@@ -97,4 +115,4 @@ async def test_an_admin_of_one_project_sets_no_quotas(teams: Teams) -> None:
     listed = await stub.ListProjects(pb.ListProjectsRequest(), metadata=admin)
     assert [each.name for each in listed.projects] == ["a"]
     listed = await stub.ListProjects(pb.ListProjectsRequest(), metadata=teams.admin)
-    assert [each.name for each in listed.projects] == ["a", "b"]
+    assert [each.name for each in listed.projects] == ["a", "b", "default"]

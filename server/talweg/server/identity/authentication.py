@@ -1,5 +1,6 @@
 """Finds out who a call is from, by the token in its metadata."""
 
+import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -27,6 +28,7 @@ from talweg.spec.secrets import TOKEN_METADATA
 # A token that another server or a local command has revoked is refused after so long.
 _CACHED_S = 1.0
 _MOST_CACHED = 10_000
+_MOST_LOOKING_UP = 2
 _SCHEME = "bearer "
 
 Metadata = Iterable[tuple[str, str | bytes]]
@@ -61,11 +63,19 @@ class NoAuthentication:
     """Of a server that asks for no tokens: whoever reaches it may do everything."""
 
     async def caller(self, metadata: Metadata) -> Caller:
-        """Return an admin of all projects, in the one that the call asks for."""
+        """Return an admin of all projects.
+
+        Raises:
+            InvalidRequest: The call asks for a project, which would not be kept apart.
+        """
         project = next((value for key, value in metadata if key == PROJECT_METADATA), "")
-        if not isinstance(project, str) or not project:
-            return UNKNOWN
-        return replace(UNKNOWN, project=_checked(project))
+        if project not in ("", DEFAULT_PROJECT):
+            raise InvalidRequest.of(
+                PROJECT_METADATA,
+                "must not be sent to a server that asks for no tokens: it keeps no projects apart "
+                "(TALWEG_AUTHENTICATION=token)",
+            )
+        return UNKNOWN
 
     def forget(self, token: str) -> None:
         """Do nothing."""
@@ -89,6 +99,7 @@ class TokenAuthentication:
             for role, token in files.items()
         }
         self._known: dict[str, tuple[float, Caller]] = {}
+        self._looking_up = asyncio.Semaphore(_MOST_LOOKING_UP)
 
     async def caller(self, metadata: Metadata) -> Caller:  # noqa: D102 - of the protocol
         token, project = _read(metadata)
@@ -118,7 +129,9 @@ class TokenAuthentication:
                 if is_same(digest, other):
                     return caller
             raise _UNKNOWN_TOKEN
-        caller = await self._database.reading(self._look_up, parts)
+        # Strangers who try tokens must not take all of the record's readers.
+        async with self._looking_up:
+            caller = await self._database.reading(self._look_up, parts)
         if len(self._known) >= _MOST_CACHED:
             self._known.clear()
         self._known[text] = (now + _CACHED_S, caller)

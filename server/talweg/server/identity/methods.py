@@ -33,7 +33,7 @@ class Access:
     """Callers without a token may, too."""
 
     is_audited: bool = False
-    """Each call is written to the audit log, also one that is refused."""
+    """Each call of a known token is written to the audit log, also one that is refused."""
 
 
 _PUBLIC = Access(frozenset(Role), is_public=True)

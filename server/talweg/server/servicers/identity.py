@@ -116,10 +116,13 @@ class IdentityServicer(IdentityServiceServicer):
 
 
 def _project_message(use: ProjectUse) -> pb.Project:
-    bounds = {name: bound for name, bound in vars(use.quotas).items() if name != "name"}
     return pb.Project(
         name=use.quotas.name,
-        quotas=pb.Quotas(**bounds),
+        quotas=pb.Quotas(
+            max_open_jobs=use.quotas.max_open_jobs,
+            max_running_jobs=use.quotas.max_running_jobs,
+            max_stored_bytes=use.quotas.max_stored_bytes,
+        ),
         open_jobs=use.open_jobs,
         running_jobs=use.running_jobs,
         stored_bytes=use.stored_bytes,

@@ -159,7 +159,7 @@ class WorkerServicer(WorkerServiceServicer):
     async def ReportPlugins(  # noqa: D102
         self, request: pb.ReportPluginsRequest, context: Any
     ) -> pb.ReportPluginsResponse:
-        await self._plugins.report(request)
+        await self._plugins.report(request, owner=current_caller().token)
         return pb.ReportPluginsResponse()
 
     async def TakePrediction(  # noqa: D102

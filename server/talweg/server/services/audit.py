@@ -2,16 +2,20 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from sqlalchemy.exc import DBAPIError
 
 from talweg.server.errors import DatabaseUnavailable
 from talweg.server.identity.caller import Caller
 from talweg.server.queries import pages
 from talweg.server.services.arguments import count
 from talweg.server.store import audit
-from talweg.server.store.record.clock import from_datetime
+from talweg.server.store.record.clock import from_datetime, microseconds
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import AuditRow
 
@@ -19,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _PAUSE_S = 0.2
 _MOST_WAITING = 10_000
+_KEPT = microseconds(timedelta(days=400))
+_FORGET_EACH_S = 3600.0
 _MOST_LISTED = 1000
 _LISTED = 100
 
@@ -68,17 +74,22 @@ class AuditLog:
                 description=caller.description,
                 project=caller.project,
                 method=method,
-                resource=resource,
+                # It comes from the caller, and goes to an admin's terminal.
+                resource="".join(c if c.isprintable() else "\ufffd" for c in resource),
                 peer=peer.rpartition(":")[0] or peer,
                 status=status,
             )
         )
 
     async def run(self) -> None:
-        """Write what is added, for good."""
+        """Write what is added, and forget what is old, for good."""
+        forget_at = 0.0
         while True:
             await asyncio.sleep(_PAUSE_S)
             await self.flush()
+            if time.monotonic() > forget_at:
+                forget_at = time.monotonic() + _FORGET_EACH_S
+                await self._database.writing_relaxed(audit.forget, older_than=_KEPT)
 
     async def flush(self) -> None:
         """Write what waits, as far as the record answers."""
@@ -92,6 +103,11 @@ class AuditLog:
             await self._database.writing_relaxed(audit.add, entries)
         except DatabaseUnavailable:
             self._waiting = entries + self._waiting
+        except DBAPIError:
+            log.exception("audit entries were refused, and are written one by one")
+            for entry in entries:
+                with suppress(DBAPIError):
+                    await self._database.writing_relaxed(audit.add, [entry])
 
     async def page(
         self, *, project: str | None, since: datetime | None, page_size: int, page_token: str

@@ -32,11 +32,12 @@ class PluginService:
         """Keep the record."""
         self._database = database
 
-    async def report(self, request: ReportPluginsRequest) -> None:
+    async def report(self, request: ReportPluginsRequest, *, owner: str = "") -> None:
         """Take the plug-ins of a worker, all of them.
 
         Args:
             request: The report.
+            owner: The id of the worker's token; empty for none.
 
         Raises:
             InvalidRequest: It is too large, or names no worker, or holds what no plug-in declares.
@@ -61,7 +62,11 @@ class PluginService:
         for index, plugin in enumerate(request.plugins):
             _check(plugin, f"plugins[{index}]")
         await self._database.writing_relaxed(
-            plugins.keep, worker, request.SerializeToString(), oldest=microseconds(HOLDS)
+            plugins.keep,
+            worker,
+            request.SerializeToString(),
+            owner=owner,
+            oldest=microseconds(HOLDS),
         )
 
     async def told(self) -> list[Told]:

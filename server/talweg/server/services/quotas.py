@@ -68,7 +68,13 @@ class QuotaService:
             value = getattr(quotas, field)
             if value is not None and value > _MOST:
                 raise InvalidRequest.of(f"quotas.{field}", f"must be <= {_MOST}, but got {value}")
-        await self._database.writing(projects.set_quotas, quotas)
+        await self._database.writing(
+            projects.set_quotas,
+            quotas.name,
+            max_open_jobs=quotas.max_open_jobs,
+            max_running_jobs=quotas.max_running_jobs,
+            max_stored_bytes=quotas.max_stored_bytes,
+        )
         (use,) = await self._database.reading(lambda db: _uses(db, [quotas.name]))
         return use
 

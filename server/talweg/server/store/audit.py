@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import AuditRow
@@ -36,3 +36,8 @@ def list_newest(
         statement = statement.where(table.c.seq < before)
     ordered = statement.order_by(table.c.seq.desc()).limit(limit)
     return [AuditRow(*row) for row in connection.execute(ordered)]
+
+
+def forget(tx: Transaction, *, older_than: int) -> None:
+    """Remove entries that are so many microseconds old."""
+    tx.connection.execute(delete(table).where(table.c.time < tx.now - older_than))

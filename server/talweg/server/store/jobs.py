@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Insert, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from talweg.server.errors import JobNotFound
-from talweg.server.store import events
+from talweg.server.store import events, projects
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import JobRow
 from talweg.server.store.record.schema import jobs, links, tags
@@ -92,6 +92,7 @@ def insert_jobs(tx: Transaction, new: Sequence[NewJob]) -> dict[str, JobRow]:
     if not new:
         return {}
     project = project_of(tx.connection) or DEFAULT_PROJECT
+    projects.register(tx, project)
     rows = {job.id: _row(job, tx.now, project) for job in new}
     columns = [{name: getattr(row, name) for name in _WRITTEN} for row in rows.values()]
     taken = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Boolean, String, bindparam, func, insert, or_, select, update
 
 from talweg.server.store import events, projects
+from talweg.server.store.lease_tokens import owner_of
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import AttemptRow, JobRow
 from talweg.server.store.record.schema import attempts, is_queued, is_running, jobs
@@ -44,6 +45,7 @@ class Claim:
 
 # Of a worker that serves one alone; None for all.
 _OF_PROJECT = bindparam("of_project", type_=String)
+_NO_BOUND = 2**63
 _PICKED = (
     select(jobs.c.seq)
     .where(
@@ -51,7 +53,6 @@ _PICKED = (
         jobs.c.queue == bindparam("wanted_queue"),
         or_(jobs.c.device != "cuda", bindparam("has_cuda", type_=Boolean)),
         or_(_OF_PROJECT.is_(None), jobs.c.project == _OF_PROJECT),
-        jobs.c.project.not_in(bindparam("full_projects", expanding=True)),
         or_(jobs.c.not_before.is_(None), jobs.c.not_before <= bindparam("start_time")),
     )
     .order_by(jobs.c.priority.desc(), jobs.c.seq)
@@ -81,7 +82,11 @@ _CLAIM = (
 
 
 def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
-    """Make waiting jobs RUNNING, those of high priority first, then in the order submitted.
+    """Make waiting jobs RUNNING.
+
+    Projects that wait in the same queue take turns: the next is that which runs the fewest jobs,
+    of several that which has waited the longest. Of a project, those of high priority go first,
+    then in the order submitted. A project that runs as many as it may is passed by.
 
     Args:
         tx: A transaction.
@@ -90,26 +95,42 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
     Returns:
         The jobs, in that order, with the new attempt and its lease.
     """
-    if not projects.has_bounds(tx.connection):
-        return _claim(tx, wanted, limit=wanted.limit, full=())
+    connection = tx.connection
+    of_worker = project_of(connection)
+    waiting = dict(projects.waiting(connection, wanted.queue))
+    if of_worker is not None:
+        waiting = {name: turn for name, turn in waiting.items() if name == of_worker}
+    bounds = projects.running_bounds(connection)
+    if len(waiting) <= 1 and not bounds.keys() & waiting.keys():
+        return _claim(tx, wanted, limit=wanted.limit, project=of_worker)
+    if connection.dialect.name == "postgresql":
+        # Two claims at once would each see room for the last job that a project may run.
+        connection.execute(_LOCK_CLAIM, {"claim": "turns"})
+    running = projects.running_jobs(connection)
     claimed: list[JobRow] = []
-    # One by one: each may be the last that its project may run.
-    while len(claimed) < wanted.limit:
-        one = _claim(tx, wanted, limit=1, full=list(projects.full(tx.connection)))
+    while len(claimed) < wanted.limit and waiting:
+        name = min(waiting, key=lambda each: (running.get(each, 0), waiting[each]))
+        is_full = running.get(name, 0) >= bounds.get(name, _NO_BOUND)
+        one = [] if is_full else _claim(tx, wanted, limit=1, project=name)
         if not one:
-            break
+            # What waits there is not for this worker, or not yet.
+            del waiting[name]
+            continue
         claimed += one
+        running[name] = running.get(name, 0) + 1
+        # One behind the other, also within a microsecond.
+        waiting[name] = tx.now + len(claimed)
+        projects.had_a_turn(tx, name)
     return claimed
 
 
-def _claim(tx: Transaction, wanted: Claim, *, limit: int, full: Sequence[str]) -> list[JobRow]:
+def _claim(tx: Transaction, wanted: Claim, *, limit: int, project: str | None) -> list[JobRow]:
     result = tx.connection.execute(
         _CLAIM,
         {
             "wanted_queue": wanted.queue,
             "has_cuda": wanted.cuda,
-            "of_project": project_of(tx.connection),
-            "full_projects": list(full),
+            "of_project": project,
             "most": limit,
             "worker": wanted.worker,
             "lease_token": wanted.token,
@@ -146,13 +167,16 @@ def _claim(tx: Transaction, wanted: Claim, *, limit: int, full: Sequence[str]) -
 _LOCK_CLAIM = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("claim"), 0)))
 
 
-def by_claim(tx: Transaction, *, claim_id: str, worker: str) -> tuple[bool, list[JobRow]]:
+def by_claim(
+    tx: Transaction, *, claim_id: str, worker: str, owner: str
+) -> tuple[bool, list[JobRow]]:
     """Find what an earlier claim was given.
 
     Args:
         tx: A transaction.
         claim_id: The claim's id.
         worker: The worker that claimed.
+        owner: Whose token the leases must be for: see `ownership`.
 
     Returns:
         Whether there was such a claim, and those of its jobs whose leases it still holds.
@@ -169,7 +193,7 @@ def by_claim(tx: Transaction, *, claim_id: str, worker: str) -> tuple[bool, list
         .scalars()
         .all()
     )
-    if not tokens:
+    if not tokens or owner_of(tokens[0]) != owner:
         return False, []
     # A token is one claim's, so it finds exactly the attempts that are still this claim's.
     statement = (

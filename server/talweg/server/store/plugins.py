@@ -9,20 +9,22 @@ from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.schema import worker_plugins as table
 
 
-def keep(tx: Transaction, worker: str, report: bytes, *, oldest: int) -> None:
+def keep(tx: Transaction, worker: str, report: bytes, *, owner: str, oldest: int) -> None:
     """Put what a worker tells in the place of what it told before, and forget what is too old.
 
     Args:
         tx: A transaction.
         worker: The worker's name.
         report: A serialised ReportPluginsRequest.
+        owner: The id of the worker's token; empty for none.
         oldest: Microseconds for which a report holds.
     """
     tx.connection.execute(delete(table).where(table.c.time < tx.now - oldest))
     values = {"time": tx.now, "report": report}
-    done = tx.connection.execute(update(table).where(table.c.worker == worker).values(**values))
+    own = (table.c.owner == owner, table.c.worker == worker)
+    done = tx.connection.execute(update(table).where(*own).values(**values))
     if not done.rowcount:
-        tx.connection.execute(insert(table).values(worker=worker, **values))
+        tx.connection.execute(insert(table).values(owner=owner, worker=worker, **values))
 
 
 def current(connection: Connection, *, oldest: int) -> Sequence[bytes]:

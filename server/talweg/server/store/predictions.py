@@ -10,6 +10,8 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.schema import predictions as table
+from talweg.server.store.record.scope import project_of
+from talweg.spec.projects import DEFAULT_PROJECT
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,12 @@ def add(tx: Transaction, id_: str, *, token: str, request: bytes, lifetime: int)
     expire_time = tx.now + lifetime
     tx.connection.execute(
         insert(table).values(
-            id=id_, token=token, expire_time=expire_time, request=request, worker=""
+            id=id_,
+            token=token,
+            expire_time=expire_time,
+            request=request,
+            worker="",
+            project=project_of(tx.connection) or DEFAULT_PROJECT,
         )
     )
 
@@ -55,11 +62,12 @@ def take(tx: Transaction, id_: str, *, token: str, worker: str) -> bytes | None:
         A serialised TakePredictionResponse; None if it is not there, or another worker's.
     """
     is_free = table.c.worker.in_(["", worker])
-    done = tx.connection.execute(
-        update(table)
-        .where(table.c.id == id_, table.c.token == token, is_free)
-        .values(worker=worker)
-    )
+    statement = update(table).where(table.c.id == id_, table.c.token == token, is_free)
+    project = project_of(tx.connection)
+    if project is not None:
+        # All workers are asked, and those of other projects must not see what is in it.
+        statement = statement.where(table.c.project == project)
+    done = tx.connection.execute(statement.values(worker=worker))
     if not done.rowcount:
         return None
     request: bytes = tx.connection.execute(

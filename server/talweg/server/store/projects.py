@@ -1,12 +1,14 @@
-"""The quotas of projects, and what projects have."""
+"""Projects: their quotas, what they have, and whose turn it is."""
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, exists, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import ProjectRow
 from talweg.server.store.record.schema import (
+    is_queued,
     is_running,
     jobs,
     projects,
@@ -18,21 +20,43 @@ from talweg.spec.states import ENDED
 from talweg.v1.stored_datasets_pb2 import StoredDataset
 
 
+def register(tx: Transaction, name: str) -> None:
+    """Write a project down, unless it is known."""
+    dialect = sqlite if tx.connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(projects).on_conflict_do_nothing(index_elements=["name"])
+    tx.connection.execute(statement, {"name": name})
+
+
 def quotas_of(connection: Connection, name: str) -> ProjectRow:
     """Return the quotas of a project; without any bound where none were set."""
     row = connection.execute(select(projects).where(projects.c.name == name)).first()
     return ProjectRow(name) if row is None else ProjectRow(*row)
 
 
-def set_quotas(tx: Transaction, row: ProjectRow) -> None:
-    """Put quotas in the place of those of before."""
-    tx.connection.execute(delete(projects).where(projects.c.name == row.name))
-    tx.connection.execute(insert(projects).values(**vars(row)))
+def set_quotas(
+    tx: Transaction,
+    name: str,
+    *,
+    max_open_jobs: int | None,
+    max_running_jobs: int | None,
+    max_stored_bytes: int | None,
+) -> None:
+    """Put quotas in the place of those of before; None sets no bound."""
+    register(tx, name)
+    tx.connection.execute(
+        update(projects)
+        .where(projects.c.name == name)
+        .values(
+            max_open_jobs=max_open_jobs,
+            max_running_jobs=max_running_jobs,
+            max_stored_bytes=max_stored_bytes,
+        )
+    )
 
 
 def known(connection: Connection) -> Sequence[str]:
     """Return the names of all projects that have quotas, tokens, jobs or data sets."""
-    columns = (projects.c.name, tokens.c.project, jobs.c.project, stored_datasets.c.project)
+    columns = (projects.c.name, tokens.c.project, stored_datasets.c.project)
     names = {name for column in columns for name in connection.scalars(select(column).distinct())}
     return sorted(names - {ALL_PROJECTS})
 
@@ -45,7 +69,7 @@ def open_jobs(connection: Connection, name: str) -> int:
     return connection.scalar(statement) or 0
 
 
-def running_jobs(connection: Connection) -> Mapping[str, int]:
+def running_jobs(connection: Connection) -> dict[str, int]:
     """Count the RUNNING jobs by project; projects without any are missing."""
     statement = select(jobs.c.project, func.count()).where(is_running).group_by(jobs.c.project)
     return {row[0]: row[1] for row in connection.execute(statement)}
@@ -60,17 +84,28 @@ def stored_bytes(connection: Connection, name: str) -> int:
 
 def full(connection: Connection) -> Mapping[str, int]:
     """Return the projects that run as many jobs as they may, with that number."""
-    bounded = select(projects.c.name, projects.c.max_running_jobs).where(
-        projects.c.max_running_jobs.is_not(None)
-    )
-    bounds = {row[0]: row[1] for row in connection.execute(bounded)}
-    if not bounds:
-        return {}
-    running = running_jobs(connection)
+    bounds = running_bounds(connection)
+    running = running_jobs(connection) if bounds else {}
     return {name: most for name, most in bounds.items() if running.get(name, 0) >= most}
 
 
-def has_bounds(connection: Connection) -> bool:
-    """Return whether any project may run a bounded number of jobs."""
-    statement = select(projects.c.name).where(projects.c.max_running_jobs.is_not(None)).limit(1)
-    return connection.execute(statement).first() is not None
+def running_bounds(connection: Connection) -> Mapping[str, int]:
+    """Return how many jobs projects may run; those without a bound are missing."""
+    statement = select(projects.c.name, projects.c.max_running_jobs).where(
+        projects.c.max_running_jobs.is_not(None)
+    )
+    return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def waiting(connection: Connection, queue: str) -> Mapping[str, int]:
+    """Return the projects with jobs that wait in a queue, and when each had its last turn."""
+    has_jobs = exists().where(is_queued, jobs.c.queue == queue, jobs.c.project == projects.c.name)
+    statement = select(projects.c.name, projects.c.last_claim).where(has_jobs)
+    return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def had_a_turn(tx: Transaction, name: str) -> None:
+    """Note that a project was given a worker while others waited too."""
+    tx.connection.execute(
+        update(projects).where(projects.c.name == name).values(last_claim=tx.now)
+    )

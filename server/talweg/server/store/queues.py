@@ -58,7 +58,7 @@ def now(connection: Connection) -> int:
 
 
 def places(connection: Connection, seqs: Sequence[int]) -> dict[int, int]:
-    """Return how many jobs go before each of these jobs.
+    """Return how many jobs of its project go before each of these jobs.
 
     Args:
         connection: To read by.
@@ -68,7 +68,11 @@ def places(connection: Connection, seqs: Sequence[int]) -> dict[int, int]:
         select(
             jobs.c.seq,
             func.row_number()
-            .over(partition_by=jobs.c.queue, order_by=(jobs.c.priority.desc(), jobs.c.seq.asc()))
+            .over(
+                # Projects take turns, and what others have is nobody's business.
+                partition_by=(jobs.c.queue, jobs.c.project),
+                order_by=(jobs.c.priority.desc(), jobs.c.seq.asc()),
+            )
             .label("place"),
         )
         .where(is_queued)

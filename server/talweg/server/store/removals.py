@@ -21,6 +21,7 @@ from talweg.server.store.record.schema import (
     removals,
     tags,
 )
+from talweg.server.store.record.scope import in_project
 from talweg.spec import job_name
 from talweg.v1.jobs_pb2 import TrackingRun
 
@@ -76,7 +77,11 @@ def remove(tx: Transaction, row: JobRow) -> None:
     run = TrackingRun.FromString(row.tracking or b"")
     tx.connection.execute(
         insert(removals).values(
-            id=row.id, run_id=run.run_id, experiment_id=run.experiment_id, time=tx.now
+            id=row.id,
+            run_id=run.run_id,
+            experiment_id=run.experiment_id,
+            time=tx.now,
+            project=row.project,
         )
     )
 
@@ -89,15 +94,18 @@ def pending(connection: Connection, limit: int) -> list[Removal]:
         limit: At most so many.
     """
     statement = select(removals.c.id, removals.c.run_id, removals.c.experiment_id)
+    statement = in_project(connection, statement, removals)
     rows = connection.execute(statement.order_by(removals.c.time, removals.c.id).limit(limit))
     return [Removal(*row) for row in rows]
 
 
 def is_pending(connection: Connection, id_: str) -> bool:
     """Return whether a job was deleted, and its files are still to go."""
-    return connection.scalar(select(removals.c.id).where(removals.c.id == id_)) is not None
+    statement = select(removals.c.id).where(removals.c.id == id_)
+    return connection.scalar(in_project(connection, statement, removals)) is not None
 
 
 def finish(tx: Transaction, id_: str) -> None:
     """Forget a removal that is done."""
-    tx.connection.execute(delete(removals).where(removals.c.id == id_))
+    if is_pending(tx.connection, id_):
+        tx.connection.execute(delete(removals).where(removals.c.id == id_))

@@ -21,10 +21,10 @@ from talweg.server.services.arguments import (
     text,
 )
 from talweg.server.services.attempts import endings
-from talweg.server.services.attempts.ownership import owned
 from talweg.server.services.attempts.reports import Report, apply
 from talweg.server.services.free_text import readable
 from talweg.server.store import jobs, leases
+from talweg.server.store.lease_tokens import owned, owner_of
 from talweg.server.store.record.clock import microseconds
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import JobRow
@@ -191,7 +191,10 @@ class LeaseService:
 
 def _claim(tx: Transaction, wanted: leases.Claim) -> list[JobRow]:
     if wanted.claim_id is not None:
-        known, rows = leases.by_claim(tx, claim_id=wanted.claim_id, worker=wanted.worker)
+        owner = owner_of(wanted.token)
+        known, rows = leases.by_claim(
+            tx, claim_id=wanted.claim_id, worker=wanted.worker, owner=owner
+        )
         if known:
             return [jobs.change(tx, row, lease_until=tx.now + wanted.lease) for row in rows]
     return leases.claim(tx, wanted)

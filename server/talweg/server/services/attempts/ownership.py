@@ -6,18 +6,7 @@ own.
 
 from talweg.server.errors import PermissionDenied, StaleLease
 from talweg.server.identity.caller import Caller
-
-_DIVIDER = "."
-
-
-def owned(secret: str, owner: str) -> str:
-    """Return the token of a lease.
-
-    Args:
-        secret: What makes it hard to guess.
-        owner: The id of the worker's own token; empty for one without a row in the record.
-    """
-    return f"{owner}{_DIVIDER}{secret}" if owner else secret
+from talweg.server.store.lease_tokens import owner_of
 
 
 def check_owner(lease_token: str, *, job: str, caller: Caller) -> None:
@@ -31,8 +20,7 @@ def check_owner(lease_token: str, *, job: str, caller: Caller) -> None:
     Raises:
         StaleLease: It was given to the holder of another token.
     """
-    owner = lease_token.rpartition(_DIVIDER)[0]
-    if caller.is_authenticated and owner != caller.token:
+    if caller.is_authenticated and owner_of(lease_token) != caller.token:
         raise StaleLease(f"the lease of {job[:100]!r} was given to another worker")
 
 

@@ -156,22 +156,22 @@ def _unneeded(connection: Connection, candidates: Sequence[JobRow]) -> list[JobR
 def _worth_keeping(
     connection: Connection, rows: Sequence[JobRow], keep: Keep.ValueType
 ) -> Iterator[int]:
-    """Yield the numbers of the jobs that stay, of each experiment and each metric one."""
+    """Yield the numbers of the jobs that stay: of each project, experiment and metric one."""
     succeeded = [row for row in rows if row.state == Job.SUCCEEDED]
     if keep == CollectJobsRequest.LAST:
-        last: dict[str, int] = {}
+        last: dict[tuple[str, str], int] = {}
         for row in succeeded:
-            last.setdefault(row.experiment, row.seq)
+            last.setdefault((row.project, row.experiment), row.seq)
         yield from last.values()
     if keep != CollectJobsRequest.BEST:
         return
     reached = results(connection, succeeded)
-    best: dict[tuple[str, str], tuple[float, int]] = {}
+    best: dict[tuple[str, str, str], tuple[float, int]] = {}
     for row in succeeded:
         result = reached.get(row.seq)
         if result is None:
             continue
-        key = (row.experiment, result.metric)
+        key = (row.project, row.experiment, result.metric)
         value = -result.value if result.goal == Goal.MAXIMIZE else result.value
         if key not in best or value < best[key][0]:
             best[key] = (value, row.seq)

@@ -105,7 +105,7 @@ class UploadService:
         known = await self.known(plan)
         if known is not None:
             return known, info_of(known)
-        await self._database.reading(check_bytes, plan.num_bytes)
+        await self._check_quota(plan)
         chunks = _chunks(requests)
         first = await anext(chunks, None)
         with await self._staging.open(
@@ -152,6 +152,8 @@ class UploadService:
             BlobsUnavailable: The blob store cannot be written.
             DatabaseUnavailable: The record cannot be written.
         """
+        # Also of what comes by its URI.
+        await self._check_quota(plan)
         folder = await self._staging.run(self._staging.work_folder)
         try:
             source = folder / "source"
@@ -171,6 +173,10 @@ class UploadService:
             return stored, read.info
         finally:
             await asyncio.shield(self._staging.run(shutil.rmtree, folder, ignore_errors=True))
+
+    async def _check_quota(self, plan: UploadPlan) -> None:
+        if not plan.validate_only:
+            await self._database.reading(check_bytes, plan.num_bytes)
 
     async def _read(self, plan: UploadPlan, source: Path, output: Path) -> Read:
         return await self._reader.read(

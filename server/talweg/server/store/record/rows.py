@@ -276,9 +276,12 @@ class AuditRow:
 
 @dataclass(frozen=True)
 class ProjectRow:
-    """One row of `projects`: the quotas of a project; None sets no bound."""
+    """One row of `projects`: each project that has ever had a job, or quotas."""
 
     name: Annotated[str, mapped_column(primary_key=True)]
     max_open_jobs: int | None = None
+    """None, here and below, sets no bound."""
     max_running_jobs: int | None = None
     max_stored_bytes: int | None = None
+    last_claim: Annotated[int, mapped_column(server_default="0")] = 0
+    """When it was last given a worker while others waited too."""

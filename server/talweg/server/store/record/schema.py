@@ -34,6 +34,7 @@ from talweg.server.store.record.rows import (
     TrialRow,
 )
 from talweg.server.store.record.session_rows import ProposalRow, SessionJobRow, SessionRow
+from talweg.spec.projects import DEFAULT_PROJECT
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.sweeps_pb2 import Sweep, Trial
 
@@ -73,6 +74,14 @@ Index(
     jobs.c.queue,
     jobs.c.priority.desc(),
     jobs.c.seq,
+    sqlite_where=is_queued,
+    postgresql_where=is_queued,
+)
+# For each project, whether any of its jobs wait in a queue.
+Index(
+    "jobs_waiting",
+    jobs.c.queue,
+    jobs.c.project,
     sqlite_where=is_queued,
     postgresql_where=is_queued,
 )
@@ -117,6 +126,7 @@ removals = Table(
     Column("run_id", String, nullable=False),
     Column("experiment_id", String, nullable=False),
     Column("time", BigInteger, nullable=False),
+    Column("project", String, nullable=False, server_default=DEFAULT_PROJECT),
 )
 
 stored_datasets = _table(StoredDatasetRow, "stored_datasets")
@@ -158,6 +168,8 @@ source_files = Table(
 worker_plugins = Table(
     "worker_plugins",
     metadata,
+    # The id of the token by which the worker is known: nobody else tells in its name.
+    Column("owner", String, primary_key=True),
     Column("worker", String, primary_key=True),
     # When it told.
     Column("time", BigInteger, nullable=False),
@@ -178,6 +190,7 @@ predictions = Table(
     Column("request", LargeBinary, nullable=False),
     # Who has taken it; empty until then.
     Column("worker", String, nullable=False),
+    Column("project", String, nullable=False, server_default=DEFAULT_PROJECT),
     # A FinishPredictionRequest.
     Column("answer", LargeBinary),
 )
@@ -280,6 +293,7 @@ projects = _table(ProjectRow, "projects")
 
 audit = _table(AuditRow, "audit")
 Index("audit_by_project", audit.c.project, audit.c.seq)
+Index("audit_by_time", audit.c.time)
 sweep_runs = Table(
     "sweep_runs",
     metadata,
