@@ -105,3 +105,39 @@ def test_address_of_another_form_is_refused(address: str) -> None:
 )  # fmt: skip
 def test_proxies_stand_aside_for_this_machine_alone(address: str, loopback: bool) -> None:
     assert ServerAddress(address).is_loopback is loopback
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs another owner")
+def test_a_stack_file_of_another_user_is_not_believed(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    (folder / ".talweg").mkdir(parents=True)
+    planted = folder / ".talweg/stack.json"
+    planted.write_text(json.dumps({"pid": os.getpid(), "server": "127.0.0.1:9"}))
+    assert find(environ={}, folder=folder).address == "127.0.0.1:9"
+    os.chown(planted, 12345, 12345)
+    with pytest.raises(Unavailable, match="of another user"):
+        find(environ={}, folder=folder)
+
+
+def test_a_stack_file_that_others_may_write_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / ".talweg").mkdir()
+    planted = tmp_path / ".talweg/stack.json"
+    planted.write_text(json.dumps({"pid": os.getpid(), "server": "127.0.0.1:9"}))
+    planted.chmod(0o666)
+    with pytest.raises(Unavailable, match="others may write it"):
+        find(environ={}, folder=tmp_path)
+
+
+def test_the_token_of_a_stack_is_found_by_its_address(tmp_path: Path) -> None:
+    (tmp_path / ".talweg").mkdir()
+    (tmp_path / ".talweg/admin-token").write_text("of-the-stack\n")
+    facts = {"pid": os.getpid(), "server": "127.0.0.1:9", "data": str(tmp_path / ".talweg")}
+    (tmp_path / ".talweg/stack.json").write_text(json.dumps(facts))
+
+    def token(address: str, **environ: str) -> str:
+        return find(address, environ=environ, folder=tmp_path).security.token
+
+    assert token("127.0.0.1:9") == "of-the-stack"
+    assert token("127.0.0.1:9", TALWEG_TOKEN="mine") == "mine"
+    # It is for its own server alone.
+    assert token("127.0.0.1:10") == ""

@@ -153,6 +153,24 @@ async def test_the_best_of_each_experiment_is_kept(
     assert {view.row.id for view in page.jobs} == left
 
 
+async def test_the_best_of_one_project_is_none_of_another(
+    rules: Rules, collection: CollectionService
+) -> None:
+    best, worse = [
+        await delivered(rules, spec(experiment="a"), test_mae=value) for value in (1.0, 2.0)
+    ]
+    with rules.database.write() as tx:
+        tx.connection.execute(
+            schema.jobs.update().where(schema.jobs.c.seq == worse.seq).values(project="other")
+        )
+    # As the duty of the server does, over all projects.
+    done = await collection.collect(older_than=NOW, keep=CollectJobsRequest.BEST)
+    assert (list(done.rows), done.num_kept) == ([], 2)
+    done = await collection.collect(older_than=NOW, keep=CollectJobsRequest.LAST)
+    assert list(done.rows) == []
+    assert rules.get(best).id == best.id
+
+
 async def test_the_last_or_none_is_kept_and_the_young_always(
     rules: Rules, collection: CollectionService
 ) -> None:

@@ -101,25 +101,35 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: Context) -> AsyncGenerator[Any]:
             serving = asyncio.current_task()
             assert serving is not None, "gRPC serves each call in a task"
-            guard = asyncio.create_task(self._cancel_once_refused(serving, metadata))
+            guard = asyncio.create_task(self._refusal(metadata))
+
+            def stop(_: "asyncio.Task[ServerError]") -> None:
+                serving.cancel()
+
+            guard.add_done_callback(stop)
             try:
                 async with aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
                         yield response
+            except asyncio.CancelledError:
+                if not guard.done() or guard.cancelled():
+                    raise
+                serving.uncancel()
+                raise guard.result() from None
             finally:
+                guard.remove_done_callback(stop)
                 guard.cancel()
 
         return call
 
-    async def _cancel_once_refused(self, serving: "asyncio.Task[Any]", metadata: Metadata) -> None:
+    async def _refusal(self, metadata: Metadata) -> ServerError:
+        """Wait until a token holds no more, and return why."""
         while True:
             await asyncio.sleep(ASK_AGAIN_S)
             try:
                 await self._authenticator.caller(metadata)
-            except (Unauthenticated, PermissionDenied):
-                # The client opens the stream again, and is told why not.
-                serving.cancel()
-                return
+            except (Unauthenticated, PermissionDenied) as exc:
+                return exc
             except ServerError:
                 # The record is away, and nothing is known.
                 continue

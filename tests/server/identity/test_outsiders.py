@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from tests.server.conftest import Running, Start
+from tests.server.samples import spec
 
 from talweg.server.access import check
 from talweg.server.errors import PermissionDenied
@@ -206,7 +207,7 @@ async def test_the_admin_of_a_project_is_none_elsewhere(guarded: Running, tmp_pa
 async def test_the_record_holds_no_secret(guarded: Running, tmp_path: Path) -> None:
     token, _ = await created(guarded, tmp_path, role=Role.VIEWER, project="a")
     await guarded.server.stop(0.2)
-    secret = token[0][1].rpartition("_")[2].encode()
+    secret = token[0][1].split("_", 2)[2].encode()
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if secret in path.read_bytes()]
@@ -244,3 +245,62 @@ async def test_what_was_changed_is_written_down(guarded: Running, tmp_path: Path
     page.page_token = answer.next_page_token
     answer = await stub.ListAuditEntries(page, metadata=admin)
     assert (list(answer.entries), answer.next_page_token) == ([first], "")
+
+
+async def test_what_callers_send_cannot_spoil_the_audit_log(
+    guarded: Running, tmp_path: Path
+) -> None:
+    admin = of_file(tmp_path, "admin")
+    names = ("jobs/\0", "jobs/\x1b[2J", "jobs/two\nlines", "jobs/none1234")
+    for name in names:
+        await refusal(guarded.jobs.CancelJob(jobs_pb2.CancelJobRequest(name=name), metadata=admin))
+    stub: Any = IdentityServiceStub(guarded.channel)
+    async with asyncio.timeout(20):
+        found: list[str] = []
+        while len(found) < len(names):
+            await asyncio.sleep(0.1)
+            answer = await stub.ListAuditEntries(pb.ListAuditEntriesRequest(), metadata=admin)
+            found = [entry.resource for entry in answer.entries]
+    assert all(resource.isprintable() for resource in found)
+    assert found[0] == "jobs/none1234"
+
+
+async def test_refused_calls_of_known_tokens_are_written_down(
+    guarded: Running, tmp_path: Path
+) -> None:
+    viewer, name = await created(guarded, tmp_path, role=Role.VIEWER, project="a")
+    await refusal(guarded.jobs.SubmitJob(jobs_pb2.SubmitJobRequest(), metadata=viewer))
+    stub: Any = IdentityServiceStub(guarded.channel)
+    async with asyncio.timeout(20):
+        statuses: list[tuple[str, str]] = []
+        while (name, "PERMISSION_DENIED") not in statuses:
+            await asyncio.sleep(0.1)
+            answer = await stub.ListAuditEntries(
+                pb.ListAuditEntriesRequest(), metadata=of_file(tmp_path, "admin")
+            )
+            statuses = [(entry.token, entry.status) for entry in answer.entries]
+
+
+async def test_a_stream_ends_with_its_token(
+    guarded: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("talweg.server.access.ASK_AGAIN_S", 0.05)
+    token, name = await created(guarded, tmp_path, role=Role.SUBMITTER, project="a")
+    submit = jobs_pb2.SubmitJobRequest(spec=spec())
+    job = (await guarded.jobs.SubmitJob(submit, metadata=token)).job
+    watch = guarded.jobs.WatchJob(jobs_pb2.WatchJobRequest(name=job.name), metadata=token)
+    await watch.read()
+    stub: Any = IdentityServiceStub(guarded.channel)
+    admin = of_file(tmp_path, "admin")
+    await stub.RevokeToken(pb.RevokeTokenRequest(name=name), metadata=admin)
+    async with asyncio.timeout(20):
+        error = await refusal(watch.read())
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert "was revoked" in (error.details() or "")
+
+
+async def test_a_server_without_tokens_keeps_no_projects_apart(start: Start) -> None:
+    running = await start()
+    error = await refusal(list_jobs(running, (("talweg-project", "vision"),)))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "keeps no projects apart" in (error.details() or "")

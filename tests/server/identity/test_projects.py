@@ -7,16 +7,18 @@ from typing import Any
 import grpc
 import pytest
 from tests.server.conftest import Running, Start
-from tests.server.samples import spec
+from tests.server.samples import SUCCEEDED, spec
 from tests.server.stored_datasets.parts import header, houses, job, messages
 
 from talweg.server.identity.methods import METHODS
+from talweg.server.services.plugins import told
 from talweg.spec import from_dict
 from talweg.spec.secrets import bearer
 from talweg.v1 import (
     artifacts_pb2,
     identity_pb2,
     jobs_pb2,
+    plugins_pb2,
     predictions_pb2,
     stored_datasets_pb2,
     sweeps_pb2,
@@ -268,3 +270,51 @@ async def test_a_worker_serves_what_its_token_is_for(
     run = workers_pb2.SetTrackingRunRequest(job=of_ann)
     code, _ = await refusal(teams.running.workers.SetTrackingRun(run, metadata=one))
     assert code in ("NOT_FOUND", "INVALID_ARGUMENT")
+
+
+async def test_a_worker_learns_nothing_of_what_another_project_has_deleted(
+    teams: Teams, ann: Metadata, bob: Metadata
+) -> None:
+    name = await teams.submit(ann)
+    one = await teams.token(identity_pb2.Role.WORKER, "a")
+    other = await teams.token(identity_pb2.Role.WORKER, "b")
+    claim = workers_pb2.ClaimJobsRequest(queue="default", worker="w", limit=1, request_id="first")
+    [assignment] = (await teams.running.workers.ClaimJobs(claim, metadata=one)).assignments
+    # A claim that is sent again gives its leases to nobody else.
+    again = await teams.running.workers.ClaimJobs(claim, metadata=other)
+    assert not again.assignments
+    again = await teams.running.workers.ClaimJobs(claim, metadata=one)
+    assert [each.lease.token for each in again.assignments] == [assignment.lease.token]
+    done = workers_pb2.FinishJobRequest(lease=assignment.lease, outcome=SUCCEEDED)
+    await teams.running.workers.FinishJob(done, metadata=one)
+    delete = jobs_pb2.DeleteJobRequest(name=name, force=True)
+    await teams.running.jobs.DeleteJob(delete, metadata=ann)
+    removals = workers_pb2.ListRemovalsRequest()
+
+    async def listed(metadata: Metadata) -> list[str]:
+        answer = await teams.running.workers.ListRemovals(removals, metadata=metadata)
+        return [each.job for each in answer.removals]
+
+    assert (await listed(one), await listed(other)) == ([name], [])
+    # Nor can it have the files of another project forgotten.
+    finish = workers_pb2.FinishRemovalRequest(job=name)
+    await teams.running.workers.FinishRemoval(finish, metadata=other)
+    assert await listed(teams.worker) == [name]
+    # Deleted twice is no error; of another project, it has never been.
+    await teams.running.jobs.DeleteJob(delete, metadata=ann)
+    code, _ = await refusal(teams.running.jobs.DeleteJob(delete, metadata=bob))
+    assert code == "NOT_FOUND"
+    await teams.running.workers.FinishRemoval(finish, metadata=one)
+    assert await listed(teams.worker) == []
+
+
+async def test_workers_of_one_name_tell_of_their_plug_ins_apart(teams: Teams) -> None:
+    one = await teams.token(identity_pb2.Role.WORKER, "a")
+    other = await teams.token(identity_pb2.Role.WORKER, "b")
+    plugin = plugins_pb2.PluginDeclaration(kind=plugins_pb2.PluginDeclaration.LOSS, name="mine")
+    report = workers_pb2.ReportPluginsRequest(worker="w", queues=["default"], plugins=[plugin])
+    await teams.running.workers.ReportPlugins(report, metadata=one)
+    nothing = workers_pb2.ReportPluginsRequest(worker="w")
+    await teams.running.workers.ReportPlugins(nothing, metadata=other)
+    reports = await teams.running.server.database.reading(told)
+    assert [plugin.name for each in reports for plugin in each.plugins] == ["mine"]
