@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 FORMAT = 1
 
 
@@ -35,6 +37,8 @@ class StackFile:
         self._path = path
         self._pointer = pointer
         self._registered = None if registry is None else registry / f"{os.getpid()}.json"
+        if registry is not None:
+            _forget_ended(registry)
 
     def write(self, facts: Mapping[str, Any]) -> None:
         """Write both files atomically."""
@@ -57,6 +61,14 @@ class StackFile:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 if json.loads(self._pointer.read_text())["pid"] == os.getpid():
                     self._pointer.unlink()
+
+
+def _forget_ended(registry: Path) -> None:
+    """Remove what stacks have left there that were killed."""
+    for path in registry.glob("*.json"):
+        if not (path.stem.isdigit() and psutil.pid_exists(int(path.stem))):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _replace(path: Path, text: str) -> None:
