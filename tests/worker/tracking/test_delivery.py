@@ -72,6 +72,7 @@ def test_run_holds_what_the_job_did(
         "talweg.loss": "huber",
         "talweg.loss_label": "huber delta=2",
         "talweg.task": "regression",
+        "talweg.project": "default",
         "talweg.attempt": "1",
         "talweg.state": "SUCCEEDED",
         "talweg.warnings": "REDUCTION_SUM: hm",

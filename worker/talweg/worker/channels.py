@@ -47,14 +47,20 @@ class Method(Protocol[Q, A]):
         """Call it."""
 
 
-class _Signed(grpc.UnaryUnaryClientInterceptor):
+class _Signed(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
     """Adds metadata to each call."""
 
     def __init__(self, metadata: tuple[tuple[str, str], ...]) -> None:
         self._metadata = metadata
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
-        signed = _Details(
+        return continuation(self._signed(details), request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(self._signed(details), request)
+
+    def _signed(self, details: Any) -> "_Details":
+        return _Details(
             details.method,
             details.timeout,
             (*(details.metadata or ()), *self._metadata),
@@ -62,7 +68,6 @@ class _Signed(grpc.UnaryUnaryClientInterceptor):
             details.wait_for_ready,
             details.compression,
         )
-        return continuation(signed, request)
 
 
 class _Details(NamedTuple):
