@@ -86,6 +86,65 @@ def admin_token() -> None:
         click.echo(token)
 
 
+_DATA = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The data folder of a stack. Default: the server of TALWEG_DATABASE_URL, else "
+    "TALWEG_DATA, else .talweg.",
+)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@_DATA
+@click.option(
+    "--no-blobs", is_flag=True, help="Without the blob store, which has a backup of its own."
+)
+def backup(folder: Path, data: Path | None, no_blobs: bool) -> None:
+    """Write a backup into FOLDER, while everything runs.
+
+    It holds the record, as of one moment; checkpoints, data sets and files of jobs; the key of the
+    tokens; and, of a stack on one machine, MLflow and the results that wait for it. It holds
+    secrets: keep it as safe as the stack itself.
+    """
+    from talweg.server.backup import backup as backups  # noqa: PLC0415 - nothing else needs it
+    from talweg.server.backup.places import places  # noqa: PLC0415
+
+    with _explained(), _kept():
+        backups.back_up(
+            places(data, os.environ), folder, include_blobs=not no_blobs, say=click.echo
+        )
+    click.echo(f"the backup is in {folder}")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@_DATA
+def restore(folder: Path, data: Path | None) -> None:
+    """Restore the backup in FOLDER where nothing is yet.
+
+    A backup of SQLite can be restored into PostgreSQL, and the reverse. Jobs that ran when it was
+    written are resumed.
+    """
+    from talweg.server.backup import backup as backups  # noqa: PLC0415 - nothing else needs it
+    from talweg.server.backup.places import of_stack, places  # noqa: PLC0415
+
+    with _explained(), _kept():
+        target = of_stack(data) if data is not None else places(None, os.environ)
+        backups.restore(folder, target, say=click.echo)
+    click.echo("restored")
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    from talweg.server.store.record.dump import DumpError  # noqa: PLC0415 - as above
+
+    try:
+        yield
+    except (DumpError, OSError) as exc:
+        raise click.ClickException(str(exc)) from exc
+
+
 @click.group()
 def cert() -> None:
     """Make certificates for a small team: for TLS, and for mutual TLS."""

@@ -72,6 +72,8 @@ _KNOWN_PLUGINS = {
     "server": Lazy("", "Run the gRPC server.", "server"),
     "db": Lazy("", "Manage the database of the server.", "server"),
     "cert": Lazy("", "Make certificates for TLS.", "server"),
+    "backup": Lazy("", "Write a backup, while everything runs.", "server"),
+    "restore": Lazy("", "Restore a backup.", "server"),
     "worker": Lazy("", "Run a worker.", "worker"),
     "loss": Lazy("", "Evaluate losses without a server.", "worker"),
     "losses plot": Lazy("", "Plot losses: value and gradient.", "worker"),

@@ -1,0 +1,1 @@
+"""Backup and restore of a server: its record, its blobs and what lies beside them."""

@@ -1,0 +1,170 @@
+"""Backup and restore: what is there is there again, in whichever database, and goes on."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import select
+from tests.server.samples import Rules, spec
+
+from talweg.server import commands
+from talweg.server.store.record import dump, migrate
+from talweg.server.store.record.database import Database
+from talweg.server.store.record.schema import metadata
+
+
+def contents(database: Database) -> dict[str, list[Any]]:
+    with database.read() as connection:
+        return {
+            name: sorted(map(tuple, connection.execute(select(table))), key=repr)
+            for name, table in metadata.tables.items()
+        }
+
+
+async def filled(rules: Rules) -> None:
+    """Write rows of most tables: with bytes, NULL, text beyond ASCII, NaN and a running job."""
+    await rules.finished(spec(display_name="größe", tags={"a": "b"}), test_mae=float("nan"))
+    await rules.finished(spec(), test_mae=1.5)
+    await rules.running(spec())
+    await rules.submit(spec())
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_a_record_is_the_same_in_another_database(
+    kind: str,
+    rules: Rules,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    await filled(rules)
+    before = contents(rules.database)
+    folder = tmp_path / "dump"
+    folder.mkdir()
+    counts = dump.write_tables(rules.database, folder)
+    assert counts["jobs"] == 4
+    if kind == "sqlite":
+        url = f"sqlite:///{tmp_path}/restored.db"
+    else:
+        emptied: Callable[[], str] = request.getfixturevalue("emptied_postgres")
+        url = emptied()
+    restored = Database(url)
+    try:
+        assert dump.read_tables(restored, folder, version=migrate.latest()) == counts
+        # NaN is not equal to itself.
+        assert repr(contents(restored)) == repr(before)
+        with pytest.raises(dump.DumpError, match="not empty"):
+            dump.read_tables(restored, folder, version=migrate.latest())
+        # New jobs are numbered behind the old ones.
+        again = Rules(restored, [])
+        row = await again.submit(spec())
+        assert row.seq > max(job[0] for job in before["jobs"])
+        again.close()
+    finally:
+        restored.close()
+
+
+def run(command: Any, *arguments: str | Path, **env: str) -> Any:
+    return CliRunner().invoke(command, [str(each) for each in arguments], env=env)
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    """The data folder of a stack, as far as a backup is concerned."""
+    data = tmp_path / "data"
+    for name in ("blobs/jobs/a/checkpoints", "spool/a-1", "mlflow/artifacts/1"):
+        (data / name).mkdir(parents=True)
+    database = Database(f"sqlite:///{data}/talweg.db")
+    migrate.upgrade(database)
+    database.close()
+    (data / "blobs/jobs/a/checkpoints/5.json").write_text("{}")
+    (data / "blobs/jobs/a/checkpoints/6.json.part").write_text("half")
+    (data / "spool/a-1/lines").write_text("{}\n")
+    (data / "mlflow/artifacts/1/model").write_bytes(b"weights")
+    (data / "token-key").write_text("secret\n")
+    (data / "admin-token").write_text("admin\n")
+    return data
+
+
+def test_a_stack_is_restored_as_it_was(stack: Path, tmp_path: Path) -> None:
+    # Somebody writes to MLflow's database meanwhile, and has not committed.
+    writer = sqlite3.connect(stack / "mlflow/mlflow.db", isolation_level=None)
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.execute("CREATE TABLE runs (name)")
+    writer.execute("INSERT INTO runs VALUES ('committed')")
+    writer.execute("BEGIN")
+    writer.execute("INSERT INTO runs VALUES ('not yet')")
+    target, restored = tmp_path / "backup", tmp_path / "restored"
+    done = run(commands.backup, target, "--data", stack)
+    assert done.exit_code == 0, done.output
+    writer.close()
+    assert (target / "token-key").stat().st_mode & 0o077 == 0
+    done = run(commands.restore, target, "--data", restored)
+    assert done.exit_code == 0, done.output
+    names = {str(path.relative_to(restored)) for path in restored.rglob("*") if path.is_file()}
+    assert names == {
+        "talweg.db",
+        "blobs/jobs/a/checkpoints/5.json",
+        "spool/a-1/lines",
+        "mlflow/artifacts/1/model",
+        "mlflow/mlflow.db",
+        "token-key",
+        "admin-token",
+    }
+    assert (restored / "mlflow/artifacts/1/model").read_bytes() == b"weights"
+    copy = sqlite3.connect(restored / "mlflow/mlflow.db")
+    assert copy.execute("SELECT name FROM runs").fetchall() == [("committed",)]
+    copy.close()
+
+
+def test_nothing_is_written_over(stack: Path, tmp_path: Path) -> None:
+    target = tmp_path / "backup"
+    assert run(commands.backup, target, "--data", stack).exit_code == 0
+    done = run(commands.backup, target, "--data", stack)
+    assert done.exit_code == 1
+    assert "is not empty" in done.output
+    done = run(commands.restore, target, "--data", stack)
+    assert done.exit_code == 1
+    assert "is not empty" in done.output or "exists already" in done.output
+    assert (stack / "token-key").read_text() == "secret\n"
+
+
+@pytest.mark.parametrize("broken", ["no manifest", "later format", "later record", "cut table"])
+def test_what_is_no_backup_is_refused_and_changes_nothing(
+    broken: str, stack: Path, tmp_path: Path
+) -> None:
+    target, restored = tmp_path / "backup", tmp_path / "restored"
+    assert run(commands.backup, target, "--data", stack).exit_code == 0
+    manifest = target / "manifest.json"
+    facts = json.loads(manifest.read_text())
+    if broken == "no manifest":
+        manifest.unlink()
+    elif broken == "later format":
+        manifest.write_text(json.dumps({**facts, "format": 2}))
+    elif broken == "later record":
+        manifest.write_text(json.dumps({**facts, "record_version": "9999"}))
+    else:
+        (target / "record/jobs.jsonl").write_text('["seq"]\n[1')
+    done = run(commands.restore, target, "--data", restored)
+    assert done.exit_code == 1, done.output
+    assert "Traceback" not in done.output
+    assert not (restored / "token-key").exists()
+
+
+def test_a_blob_store_elsewhere_is_left_to_its_own_means(tmp_path: Path) -> None:
+    env = {
+        "TALWEG_DATABASE_URL": f"sqlite:///{tmp_path}/record.db",
+        "TALWEG_BLOBS": "s3://bucket/folder",
+        "TALWEG_TOKEN_KEY_FILE": str(tmp_path / "key"),
+    }
+    database = Database(env["TALWEG_DATABASE_URL"])
+    migrate.upgrade(database)
+    database.close()
+    done = run(commands.backup, tmp_path / "one", **env)
+    assert done.exit_code == 1
+    assert "--no-blobs" in done.output
+    done = run(commands.backup, tmp_path / "two", "--no-blobs", **env)
+    assert done.exit_code == 0, done.output
