@@ -11,10 +11,12 @@ from tests._parts import wait_until
 from tests.worker._jobs import Jobs
 from tests.worker.tracking.proxies import Proxy
 
+from talweg.reports import ReportContents
 from talweg.spec import from_dict
 from talweg.v1.jobs_pb2 import Event, Job, MetricPoint, MetricSummary, Outcome
 from talweg.v1.options_pb2 import MINIMIZE
 from talweg.v1.sweeps_pb2 import (
+    AnswerSweepResponse,
     CancelSweepRequest,
     CreateSweepRequest,
     GetSweepRequest,
@@ -32,7 +34,7 @@ from talweg.worker.settings import Settings
 from talweg.worker.tracking.delivery import Delivery
 from talweg.worker.tracking.errors import TrackingAwayError
 from talweg.worker.tracking.sweep_delivery import summary
-from talweg.worker.tracking.sweep_delivery.contents import _names
+from talweg.worker.tracking.sweep_delivery.contents import _names, view_of
 from talweg.worker.tracking.sweep_delivery.duty import SweepDuty
 from talweg.worker.tracking.sweep_delivery.summary import SummaryDelivery
 
@@ -297,3 +299,13 @@ def test_names_of_metrics_are_such_as_mlflow_takes_and_differ() -> None:
     labels = ["huber delta=2", "huber delta (2)", "mse", "ß" * 300, "("]
     names = _names(labels)
     assert list(names.values()) == ["huber delta 2", "huber delta 2 2", "mse", "value", "value 2"]
+
+
+@pytest.mark.parametrize("session", ["", "s"])
+def test_the_page_of_a_sweep_shows_metrics_that_its_jobs_have(session: str) -> None:
+    spec = SweepSpec(session=session) if session else SweepSpec()
+    spec.objective.metric, spec.compare.metric = "val/mae", "test/mae"
+    given = ReportContents(Sweep(name="sweeps/x", spec=spec), AnswerSweepResponse(), [], MINIMIZE)
+    _, value = view_of(given)
+    assert ("test/mae" in value) == (not session)
+    assert "val/mae" in value

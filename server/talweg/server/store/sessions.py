@@ -59,7 +59,8 @@ def lock(tx: Transaction, id_: str, *, error: float | None = None) -> SessionRow
             index_elements=["project", "id"]
         )
         project = project_of(tx.connection) or DEFAULT_PROJECT
-        values = {"id": id_, "error": error, "create_time": tx.now, "project": project}
+        values = {"id": id_, "error": error, "create_time": tx.now, "best": 0}
+        values["project"] = project
         tx.connection.execute(statement, values)
     found = select(sessions).where(sessions.c.id == id_)
     found = in_project(tx.connection, found, sessions).with_for_update()
@@ -119,6 +120,22 @@ def change_proposal(tx: Transaction, row: ProposalRow, **values: Any) -> Proposa
     return replace(row, **values)
 
 
+def set_first_seed(tx: Transaction, sweep: str, first_seed: int) -> None:
+    """Write down where the fresh seeds of a sweep begin; its session is locked."""
+    tx.connection.execute(
+        update(session_proposals)
+        .where(session_proposals.c.sweep == sweep)
+        .values(first_seed=first_seed)
+    )
+
+
+def first_seed(connection: Connection, sweep: str) -> int:
+    """Return by how much the first fresh seed of a sweep is above its base's; 0 before it."""
+    column = session_proposals.c.first_seed
+    found = connection.scalar(select(column).where(session_proposals.c.sweep == sweep).limit(1))
+    return found or 0
+
+
 def add_jobs(tx: Transaction, rows: Sequence[SessionJobRow]) -> None:
     """Write down jobs of sessions."""
     if rows:
@@ -141,6 +158,35 @@ def set_tests(tx: Transaction, session: int, tests: Mapping[str, str]) -> None:
             .where(session_jobs.c.session == session, session_jobs.c.job == job)
             .values(test=test)
         )
+
+
+def lock_of_test(tx: Transaction, job: str, test: str) -> int | None:
+    """Find the session in which a job is evaluated by another, and lock it.
+
+    Args:
+        tx: A transaction.
+        job: The id of the job whose weights are evaluated.
+        test: The id of the other one.
+
+    Returns:
+        The session's `seq`; None where there is none.
+    """
+    statement = (
+        select(sessions.c.seq)
+        .join(session_jobs, session_jobs.c.session == sessions.c.seq)
+        .where(session_jobs.c.job == job, session_jobs.c.test == test)
+    )
+    return tx.connection.scalar(statement.with_for_update(of=sessions))
+
+
+def any_open_test(connection: Connection, session: int) -> bool:
+    """Return whether a job that evaluates weights of a session has not ended."""
+    statement = (
+        select(jobs.c.seq)
+        .join(session_jobs, session_jobs.c.test == jobs.c.id)
+        .where(session_jobs.c.session == session, jobs.c.end_time.is_(None))
+    )
+    return connection.execute(statement.limit(1)).first() is not None
 
 
 def open_session_of(connection: Connection, ids: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from talweg.server.services.sessions.summaries import queue_after_tests
 from talweg.server.store import events, jobs, leases
 from talweg.server.store.record.clock import SECOND
 from talweg.server.store.record.database import Transaction
@@ -42,7 +43,7 @@ def end(
             ending=ending or Job.State.Name(outcome.state).lower(),
             outcome_digest=outcome_digest,
         )
-    return jobs.change(
+    row = jobs.change(
         tx,
         row,
         state=int(outcome.state),
@@ -54,6 +55,8 @@ def end(
         pause_requested=False,
         last_cursor=events.append(tx, row, [Event(finished=outcome)]),
     )
+    queue_after_tests(tx, row)
+    return row
 
 
 def cancel(

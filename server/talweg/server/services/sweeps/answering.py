@@ -147,6 +147,7 @@ class SweepAnswerService:
         answer = await self._answers.answer(comparison, Question(), _paths(read))
         found = [each for each in session.answers if each.sweep == read.row.name]
         text = "; ".join(each.text for each in found) + "."
+        remarks += predicted_time(read.row, read.num_spared)
         tests = [each for each in session.tests if each.sweep == read.row.name]
         if tests:
             means = ", ".join(f"{each.label} {number(each.mean)}" for each in tests)

@@ -24,6 +24,8 @@ class SessionRow:
     close_time: int | None = None
     """When it was closed; None while it is open."""
     project: Project = DEFAULT_PROJECT
+    best: Int32 = 0
+    """The number of the proposal that new settings are compared with; 0 for the first one."""
 
     @property
     def name(self) -> str:
@@ -54,6 +56,8 @@ class ProposalRow:
     """A JSON list of the looks that have been taken, as talweg.statistics writes them."""
     decision: Int16 = 0
     """A SessionAnswer.Decision by all looks up to now; 0 before the first."""
+    first_seed: int = 0
+    """Of a sweep, by how much the first of its fresh seeds is above the base's; 0 before them."""
 
     @property
     def sweep_name(self) -> str:
@@ -71,4 +75,5 @@ class SessionJobRow:
     proposal: Int32
     """The number of the proposal of single jobs; 0 of a job of a sweep."""
     test: str = ""
-    """The id of the latest job that has evaluated its weights; empty where there is none."""
+    """The id of the latest job that has evaluated its weights; empty where there is none, and "-"
+    where there can be none, as its data were deleted."""

@@ -87,8 +87,11 @@ def summarise(contents: ReportContents) -> Summary:
 def view_of(contents: ReportContents) -> tuple[str, str]:
     """Return the tag of an experiment by which MLflow's pages show the runs of a sweep."""
     spec = contents.sweep.spec
-    test = spec.compare.metric or spec.objective.metric.replace("val/", "test/", 1)
-    return sweep_view(contents.sweep, test, ascending=not contents.is_high)
+    metric = spec.compare.metric or spec.objective.metric.replace("val/", "test/", 1)
+    if spec.session:
+        # Its jobs are not evaluated on test data.
+        metric = spec.objective.metric
+    return sweep_view(contents.sweep, metric, ascending=not contents.is_high)
 
 
 def _measured(contents: ReportContents) -> Iterator[tuple[str, float]]:

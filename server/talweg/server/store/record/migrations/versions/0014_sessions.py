@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("create_time", sa.BigInteger, nullable=False),
         sa.Column("close_time", sa.BigInteger),
         sa.Column("project", sa.String, nullable=False, server_default="default"),
+        sa.Column("best", sa.Integer, nullable=False),
     )
     op.create_index("sessions_by_project", "sessions", ["project", "id"], unique=True)
     op.create_table(
@@ -35,6 +36,7 @@ def upgrade() -> None:
         sa.Column("setting", sa.LargeBinary, nullable=False),
         sa.Column("looks", sa.String, nullable=False),
         sa.Column("decision", sa.SmallInteger, nullable=False),
+        sa.Column("first_seed", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
     op.create_table(
