@@ -101,13 +101,14 @@ class Rules:
         self.database = database
         self.changes = changes
         self.status = Status()
-        self.submission = SubmissionService(database)
+        self.statistics = StatisticsProcess()
+        self.sessions = SessionService(database, self.statistics)
+        self.submission = SubmissionService(database, take_looks=self.sessions.take_looks)
         self.jobs = JobService(database, self.status)
         self.leases = LeaseService(database, lease=timedelta(seconds=30), max_lost_attempts=5)
         self.cancellation = CancellationService(database)
         self.pausing = PauseService(database)
         self.comparison = ComparisonService(database)
-        self.statistics = StatisticsProcess()
         self.answers = AnswerService(self.statistics)
         self.tracking = TrackingService(database)
         self.search = SearchProcess()
@@ -116,7 +117,6 @@ class Rules:
         self.creation = CreationService(database, self.submission, self.runner.wake)
         self.sweeps = SweepService(database)
         self.control = SweepControlService(database, self.runner.wake)
-        self.sessions = SessionService(database, self.statistics)
         self.closing = ClosingService(database, self.sessions)
         self.sweep_answers = SweepAnswerService(
             database, self.comparison, self.answers, self.sessions

@@ -15,16 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from talweg.server.services.sessions.pairing import difference_of
 from talweg.statistics.sessions import Decision, Proposal, SessionQuestion, decide
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 
-# Noise between seeds, with mean 0; sd 1 but for Student's t, whose sd is √3.
+# Noise between seeds, with mean 0; sd 1 but for Student's t, whose sd is √3. nan diverges.
 NOISE: Mapping[str, Draw] = {
     "normal": lambda generator, num: generator.normal(0, 1, num),
     "t, 3 df": lambda generator, num: generator.standard_t(3, num),
     "lognormal": lambda generator, num: (
         (generator.lognormal(0, 1, num) - np.exp(0.5)) / np.sqrt((np.e - 1) * np.e)
+    ),
+    "normal, a fifth diverges": lambda generator, num: np.where(
+        generator.random(num) < 0.2, np.nan, generator.normal(0, 1, num)
     ),
 }
 ERROR = 0.05
@@ -45,6 +49,14 @@ class Kept:
     """Proposals that are not."""
 
 
+def differences(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> list[float]:
+    """Return the differences of pairs as the service has them."""
+    return [
+        difference_of(*(None if np.isnan(each) else float(each) for each in pair), is_high=False)
+        for pair in zip(ours, theirs, strict=True)
+    ]
+
+
 def by_budget(
     draw: Draw, generator: np.random.Generator, gain: float, *, is_planned: bool
 ) -> Kept:
@@ -61,7 +73,8 @@ def by_budget(
             for own, each in zip(gain_of[len(before) :], noise[len(before) :], strict=True)
         ]
         new = [
-            Proposal(list(each - best), is_planned=is_planned, is_complete=True) for each in values
+            Proposal(differences(each, best), is_planned=is_planned, is_complete=True)
+            for each in values
         ]
         found = decide(SessionQuestion(ERROR, [*before, *new])).proposals
         kept = next(
@@ -83,7 +96,7 @@ def by_budget(
 
 def by_one_run(draw: Draw, generator: np.random.Generator, gain: float) -> Kept:
     """Return what a session keeps by the rule: lower than the best so far, one run each."""
-    best_mean, best = 0.0, float(draw(generator, 1)[0])
+    best_mean, best = 0.0, float(np.nan_to_num(draw(generator, 1)[0], nan=np.inf))
     gains = nothing = 0
     for number in range(1, PROPOSALS + 1):
         mean = best_mean - gain * (number % _EVERY == 0)

@@ -76,8 +76,9 @@ class SessionServiceServicer:
 
     def CloseSession(self, request, context):
         """Closes a session: it takes no more jobs, and workers evaluate the kept weights of its jobs on the
-        test data. Closing it again evaluates what has failed to be evaluated. FAILED_PRECONDITION while
-        jobs or sweeps of it have not ended.
+        test data, as many at once as the project's quota has room for. Closing it again evaluates the rest,
+        and once none is left, what has failed to be evaluated. FAILED_PRECONDITION while jobs or sweeps
+        of it have not ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,8 +42,9 @@ class SessionServiceStub:
     """Lists sessions, the newest first, without answers and results."""
     CloseSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.CloseSessionRequest, _sessions_pb2.Session]
     """Closes a session: it takes no more jobs, and workers evaluate the kept weights of its jobs on the
-    test data. Closing it again evaluates what has failed to be evaluated. FAILED_PRECONDITION while
-    jobs or sweeps of it have not ended.
+    test data, as many at once as the project's quota has room for. Closing it again evaluates the rest,
+    and once none is left, what has failed to be evaluated. FAILED_PRECONDITION while jobs or sweeps
+    of it have not ended.
     """
 
 @_typing.type_check_only
@@ -60,8 +61,9 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Lists sessions, the newest first, without answers and results."""
     CloseSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.CloseSessionRequest, _sessions_pb2.Session]  # type: ignore[assignment]
     """Closes a session: it takes no more jobs, and workers evaluate the kept weights of its jobs on the
-    test data. Closing it again evaluates what has failed to be evaluated. FAILED_PRECONDITION while
-    jobs or sweeps of it have not ended.
+    test data, as many at once as the project's quota has room for. Closing it again evaluates the rest,
+    and once none is left, what has failed to be evaluated. FAILED_PRECONDITION while jobs or sweeps
+    of it have not ended.
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -93,8 +95,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.Session, _abc.Awaitable[_sessions_pb2.Session]]:
         """Closes a session: it takes no more jobs, and workers evaluate the kept weights of its jobs on the
-        test data. Closing it again evaluates what has failed to be evaluated. FAILED_PRECONDITION while
-        jobs or sweeps of it have not ended.
+        test data, as many at once as the project's quota has room for. Closing it again evaluates the rest,
+        and once none is left, what has failed to be evaluated. FAILED_PRECONDITION while jobs or sweeps
+        of it have not ended.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -174,11 +174,14 @@ class Server:
             roots=settings.data_roots,
             max_bytes=settings.max_upload_bytes,
         )
-        self._submission = SubmissionService(self.database, self._sources)
-        self._search = SearchProcess()
-        asking = AskingService(self._search)
         self.statistics = StatisticsProcess()
         """Computes the statistics of comparisons."""
+        self._sessions = SessionService(self.database, self.statistics)
+        self._submission = SubmissionService(
+            self.database, self._sources, self._sessions.take_looks
+        )
+        self._search = SearchProcess()
+        asking = AskingService(self._search)
         self._sweeps = SweepRunner(self.database, self._submission, asking, self.statistics)
         self._watches = WatchLimit(settings.max_watches)
         self._sweep_lookup = SweepService(
@@ -342,7 +345,7 @@ class Server:
         add_StoredDatasetServiceServicer_to_server(StoredDatasetServicer(services), self._grpc)
 
     def _add_sweeps(self, comparison: ComparisonService, answers: AnswerService) -> None:
-        sessions = SessionService(self.database, self.statistics)
+        sessions = self._sessions
         add_SessionServiceServicer_to_server(
             SessionServicer(sessions, ClosingService(self.database, sessions)), self._grpc
         )

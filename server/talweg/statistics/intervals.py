@@ -11,6 +11,8 @@ BOOTSTRAP_FROM = 30
 """Number of values from which the studentised bootstrap is used."""
 _NUM_RESAMPLES = 9_999
 _SEED = 0
+# Values that differ by rounding alone count as equal.
+_ROUNDING = 1e-12
 # Numbers that one block of resamples holds.
 _BLOCK = 2_000_000
 
@@ -26,9 +28,10 @@ class Interval:
 
 
 def sample_sd(values: Sequence[float]) -> float:
-    """Return the sample standard deviation; exactly 0 where all values are equal."""
+    """Return the sample standard deviation; exactly 0 where all are equal up to rounding."""
     array = np.asarray(values, dtype=float)
-    return 0.0 if np.ptp(array) == 0 else float(array.std(ddof=1))
+    is_equal = np.ptp(array) <= _ROUNDING * np.abs(array).max()
+    return 0.0 if is_equal else float(array.std(ddof=1))
 
 
 def standard_error(values: Sequence[float], overlap: float = 0.0) -> float:

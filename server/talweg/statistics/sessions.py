@@ -57,9 +57,9 @@ class Look:
 class Proposal:
     """What is known of one proposal."""
 
-    differences: Sequence[float | None] = ()
+    differences: Sequence[float] = ()
     """Proposal minus baseline, by pair, in an order that was fixed before the values were known;
-    None where the proposal has no value though it has ended: it counts as the worst."""
+    infinite where one of them has no value though it has ended."""
     looks: Sequence[Look] = ()
     """That have been taken."""
     is_planned: bool = False
@@ -194,26 +194,28 @@ def _following(proposal: Proposal, looks: Sequence[Look], own: float) -> int:
         num = len(proposal.differences)
         return num if proposal.is_complete and num > last else 0
     if not looks:
-        least = 2 if proposal.overlap else least_differences(own * _FIRST_LOOK)
-        return min(least, MOST_PAIRS)
+        return min(least_differences(own * _FIRST_LOOK), MOST_PAIRS)
     return min(math.ceil(_GROWTH * last), MOST_PAIRS) if last < MOST_PAIRS else 0
 
 
 def _look(proposal: Proposal, num: int) -> Look:
-    values = _with_worst(proposal.differences[:num], proposal.higher_is_better)
+    values = _all_finite(proposal.differences[:num])
     if proposal.overlap:
-        p = corrected_t_test(values, proposal.overlap) if num > 1 else 1.0
+        # Few differences may be nearly equal by chance, as shares on few samples are: none shows
+        # more than that all have one sign.
+        least = 2.0 ** (1 - num)
+        p = max(corrected_t_test(values, proposal.overlap), least) if num > 1 else 1.0
     else:
         p = _sign_flip_p(values)
     mean = float(np.mean(values))
     return Look(num, p, mean, (mean > 0) == proposal.higher_is_better and mean != 0)
 
 
-def _with_worst(differences: Sequence[float | None], higher_is_better: bool) -> list[float]:
-    """Replace what has no value by the worst that could be, as far as the others tell."""
-    largest = max((abs(each) for each in differences if each is not None), default=1.0) or 1.0
-    worst = -largest if higher_is_better else largest
-    return [worst if each is None else each for each in differences]
+def _all_finite(differences: Sequence[float]) -> list[float]:
+    """Replace what is infinite by the largest that there is, on either side alike."""
+    finite = [abs(each) for each in differences if math.isfinite(each)]
+    largest = max(finite, default=1.0) or 1.0
+    return [each if math.isfinite(each) else math.copysign(largest, each) for each in differences]
 
 
 def _sign_flip_p(values: Sequence[float]) -> float:

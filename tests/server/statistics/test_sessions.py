@@ -1,11 +1,14 @@
 """Decisions of a session: one budget over proposals that come one by one."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from talweg.server.services.sessions.pairing import difference_of
+from talweg.statistics.resampled_t import corrected_t_test
 from talweg.statistics.sessions import (
     MOST_PAIRS,
     Decision,
@@ -24,7 +27,7 @@ WORSE = tuple(1.0 + index / 100 for index in range(12))
 EQUAL = tuple((-1.0) ** index * (1 + index / 100) for index in range(12))
 
 
-def decisions(*differences: Sequence[float | None]) -> list[Decision]:
+def decisions(*differences: Sequence[float]) -> list[Decision]:
     found = decide(SessionQuestion(0.05, [Proposal(each) for each in differences]))
     return [each.decision for each in found.proposals]
 
@@ -87,10 +90,42 @@ def test_a_later_find_raises_what_follows_and_never_takes_back() -> None:
     assert alone.proposals[1].level < raised.proposals[1].level
 
 
-def test_what_has_no_value_counts_as_the_worst() -> None:
+def test_what_has_no_value_counts_as_the_worst_on_either_side() -> None:
     assert decisions(BETTER) == ["KEEP"]
-    assert decisions([*BETTER[:6], *[None] * 6]) == ["NOT_DISTINGUISHABLE"]
-    assert decisions([None] * 12) == ["DISCARD"]
+    assert decisions([*BETTER[:6], *[math.inf] * 6]) == ["NOT_DISTINGUISHABLE"]
+    assert decisions([math.inf] * 12) == ["DISCARD"]
+    assert decisions([-math.inf] * 12) == ["KEEP"]
+
+
+def test_splits_whose_differences_are_nearly_equal_show_no_more_than_their_signs() -> None:
+    third = 1 / 30
+    for differences in ([third, third + 1e-16], [third, third + 1e-9], [third, third]):
+        for is_planned in (True, False):
+            asked = Proposal(differences, (), is_planned, is_complete=True, overlap=0.25)
+            (found,) = decide(SessionQuestion(0.05, [asked])).proposals
+            assert found.decision == "NOT_DISTINGUISHABLE"
+            assert all(look.p >= 0.5 for look in found.looks)
+    assert corrected_t_test([third, third + 1e-16], 0.25) == 0.5
+    # As many as sign flips take, no fewer: the first proposal is held at 0.0045.
+    many = Proposal([-third] * 10, overlap=0.25)
+    assert decide(SessionQuestion(0.05, [many])).proposals[0].looks[0].pairs == 10
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_equal_divergence_of_both_is_no_difference(rate: float) -> None:
+    generator = np.random.default_rng(0)
+    found = 0
+    for _ in range(300):
+        values = generator.normal(size=(2, 24))
+        is_lost = generator.random((2, 24)) < rate
+        pairs = [
+            [None if lost else float(value) for value, lost in zip(*each, strict=True)]
+            for each in zip(values.T, is_lost.T, strict=True)
+        ]
+        differences = [difference_of(ours, theirs, is_high=False) for ours, theirs in pairs]
+        found += decisions(differences) != ["NOT_DISTINGUISHABLE"]
+    # 1.4 are expected at the level of the first proposal, and 9 to 27 with one side alone.
+    assert found <= 6
 
 
 def test_a_planned_number_of_pairs_has_one_look_and_more_pairs_another() -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from talweg.client._connection import Connection
 
 _POLL_SECONDS = 0.5
+# Tests for which the project had no room are submitted as others end.
+_POLLS_UNTIL_CLOSED_AGAIN = 10
 
 
 class Session:
@@ -81,7 +83,7 @@ class Session:
     def close(self) -> Self:
         """Close the session: it takes nothing more, and its kept weights are tested.
 
-        `wait` waits for the tests. Closing it again tests what was tested in vain.
+        `wait` waits for the tests. Closing it again tests what was not, or in vain.
 
         Raises:
             FailedPrecondition: Jobs or sweeps of it have not ended.
@@ -104,10 +106,14 @@ class Session:
         """
         seconds = to_seconds(timeout)
         until = None if seconds is None else time.monotonic() + seconds
+        polls = 0
         while self.refresh().state != "CLOSED":
             if self.state == "OPEN":
                 raise ValueError(f"{self.name} is open: close it, which has it tested")
             if until is not None and time.monotonic() >= until:
                 raise WaitTimeout(f"{self.name} has not been tested after {seconds:g} s")
             self._connection.pause(_POLL_SECONDS)
+            polls += 1
+            if polls % _POLLS_UNTIL_CLOSED_AGAIN == 0:
+                self.close()
         return self

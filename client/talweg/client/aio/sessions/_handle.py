@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from talweg.client._errors import WaitTimeout
 from talweg.client._handle import Seconds, to_seconds
-from talweg.client.sessions._handle import _POLL_SECONDS
+from talweg.client.sessions._handle import _POLL_SECONDS, _POLLS_UNTIL_CLOSED_AGAIN
 from talweg.client.sessions._values import ProposalAnswer
 from talweg.spec import session_id
 from talweg.v1 import sessions_pb2
@@ -81,7 +81,7 @@ class AsyncSession:
     async def close(self) -> Self:
         """Close the session: it takes nothing more, and its kept weights are tested.
 
-        `wait` waits for the tests. Closing it again tests what was tested in vain.
+        `wait` waits for the tests. Closing it again tests what was not, or in vain.
 
         Raises:
             FailedPrecondition: Jobs or sweeps of it have not ended.
@@ -106,10 +106,14 @@ class AsyncSession:
         """
         seconds = to_seconds(timeout)
         until = None if seconds is None else time.monotonic() + seconds
+        polls = 0
         while (await self.refresh()).state != "CLOSED":
             if self.state == "OPEN":
                 raise ValueError(f"{self.name} is open: close it, which has it tested")
             if until is not None and time.monotonic() >= until:
                 raise WaitTimeout(f"{self.name} has not been tested after {seconds:g} s")
             await self._connection.pause(_POLL_SECONDS)
+            polls += 1
+            if polls % _POLLS_UNTIL_CLOSED_AGAIN == 0:
+                await self.close()
         return self

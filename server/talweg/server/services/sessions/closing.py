@@ -36,4 +36,5 @@ class ClosingService:
         # What is decided rests on validation data alone: looks come before the tests.
         await self._sessions.of(id_)
         await self._database.writing(close, id_)
+        # Nothing more is submitted again: looks that jobs which failed have held up are taken.
         return await self._sessions.of(id_)

@@ -15,10 +15,11 @@ from talweg.server.queries import pages
 from talweg.server.services.arguments import count, session_of
 from talweg.server.services.comparison.process import StatisticsProcess
 from talweg.server.services.sessions.pairing import PairReader, Pairs
-from talweg.server.services.sessions.registering import best_of
+from talweg.server.services.sessions.registering import best_of, may_change_best
 from talweg.server.services.sessions.testing import num_tests, results
 from talweg.server.services.sessions.wording import answer_message
 from talweg.server.store import sessions
+from talweg.server.store.jobs import NewJob
 from talweg.server.store.record.clock import to_timestamp
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.session_rows import ProposalRow, SessionRow
@@ -97,11 +98,24 @@ class SessionService:
             found = await self._process.ask(read.asked)
             if not _is_news(read, found):
                 break
-            if await self._database.writing(_write, id_, read, found):
-                # What was kept may be what the next proposals are compared with.
-                read = await self._database.reading(self._read, id_)
-                break
+            # Read again once it is written: what was kept is now the best.
+            await self._database.writing(_write, id_, read, found)
         return await self._database.reading(_message, read, found)
+
+    async def take_looks(self, new: Sequence[NewJob]) -> None:
+        """Take the looks that are due in the sessions of new jobs, before these are taken.
+
+        What a new setting is compared with must not depend on whether somebody has asked.
+
+        Args:
+            new: The jobs.
+
+        Raises:
+            InternalError: The statistics failed; the log says how.
+        """
+        for id_ in sorted({job.session for job in new if job.session}):
+            if await self._database.reading(may_change_best, id_, new):
+                await self.of(id_)
 
     async def list_page(self, *, page_size: int, page_token: str) -> SessionPage:
         """List sessions, the newest first, as the looks up to now decide.
@@ -135,7 +149,7 @@ class SessionService:
     def _read(self, connection: Connection, id_: str) -> _Read:
         row = sessions.get(connection, id_)
         proposals = sessions.proposals(connection, row.seq)
-        return _Read(row, proposals, self._reader.read(connection, row.seq, proposals))
+        return _Read(row, proposals, self._reader.read(connection, row, proposals))
 
 
 def _asked(row: ProposalRow, pairs: Pairs) -> dict[str, Any]:
@@ -160,16 +174,18 @@ def _decision(found: Mapping[str, Any]) -> int:
     return int(SessionAnswer.Decision.Value(found["decision"])) if found["looks"] else 0
 
 
-def _write(tx: Transaction, id_: str, read: _Read, found: Mapping[str, Any]) -> bool:
+def _write(tx: Transaction, id_: str, read: _Read, found: Mapping[str, Any]) -> None:
     """Write down looks and decisions where nothing has changed since they were read."""
     session = sessions.lock(tx, id_)
     if sessions.proposals(tx.connection, session.seq) != list(read.proposals):
-        return False
+        return
     for row, each in zip(read.in_line, found["proposals"], strict=True):
         sessions.change_proposal(
             tx, row, looks=json.dumps(each["looks"]), decision=_decision(each)
         )
-    return True
+    best = best_of(session, sessions.proposals(tx.connection, session.seq))
+    if best is not None:
+        sessions.change(tx, session, best=best.number)
 
 
 def _message(connection: Connection, read: _Read, found: Mapping[str, Any]) -> Session:
@@ -189,7 +205,7 @@ def _message(connection: Connection, read: _Read, found: Mapping[str, Any]) -> S
             for each, of_proposal in zip(read.in_line, found["proposals"], strict=True)
         ],
     )
-    best = best_of(read.proposals)
+    best = best_of(row, read.proposals)
     if best is not None:
         message.best = best.label
     if row.close_time is not None:

@@ -4,19 +4,21 @@ Not when somebody asks: who looks at the metrics of all and asks for the best al
 share of one on the chances of all.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection
 
 from talweg.server.differences import differing, is_repetition
 from talweg.server.errors import InvalidSpec
 from talweg.server.queries.grouping import value_at
+from talweg.server.services.sessions.settings import TAG_PROPOSAL, setting_digest
 from talweg.server.services.submission.violations import refused
 from talweg.server.store import jobs, sessions
 from talweg.server.store.jobs import NewJob
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import JobRow, SweepRow
 from talweg.server.store.record.session_rows import ProposalRow, SessionJobRow, SessionRow
-from talweg.spec import Violation, flatten
+from talweg.spec import Violation
 from talweg.spec.catalogue.describe import label
 from talweg.spec.sweeps import Plan
 from talweg.v1.sessions_pb2 import SessionAnswer
@@ -24,11 +26,6 @@ from talweg.v1.spec_pb2 import JobSpec
 
 ERROR = 0.05
 """The budget of a session."""
-TAG_PROPOSAL = "proposal"
-"""A tag that makes a proposal of its own of jobs whose settings are those of others."""
-_BESIDE = (
-    "display_name", "experiment", "tags.", "priority", "outputs.", "resources.", "session"
-)  # fmt: skip
 _MOST_NAMED = 3
 _MOST_CHARS = 200
 
@@ -47,6 +44,25 @@ def closed(tx: Transaction, new: Sequence[NewJob]) -> dict[str, InvalidSpec]:
 def _closed(row: SessionRow, field: str) -> Violation:
     hint = "it was closed, and its test data have been looked at: begin another one"
     return Violation(field, row.id, "a session that is open", hint)
+
+
+def leak(connection: Connection, spec: JobSpec, links: Sequence[str]) -> Violation | None:
+    """Return what is wrong with a job that would test what an open session holds back.
+
+    A job outside of it that goes on with one of it, or starts from its weights, is evaluated on
+    the test data with nearly its weights. A replay is not.
+
+    Args:
+        connection: To read by.
+        spec: Of the job.
+        links: The ids of the jobs that it names, among others.
+    """
+    held_back = "" if spec.HasField("replay") else sessions.open_session_of(connection, links)
+    if held_back in ("", spec.session):
+        return None
+    hint = "it names a job of that session, which is open: its test data are left alone"
+    found = spec.session or "nothing"
+    return Violation("session", found, f"{held_back}, until that is closed", hint)
 
 
 def register_jobs(tx: Transaction, taken: Iterable[JobRow], *, of_sweep: bool) -> None:
@@ -110,18 +126,35 @@ def register_sweep(tx: Transaction, row: SweepRow, plan: Plan) -> None:
             known.append(new)
 
 
-def best_of(proposals: Sequence[ProposalRow]) -> ProposalRow | None:
+def best_of(session: SessionRow, proposals: Sequence[ProposalRow]) -> ProposalRow | None:
     """Return the setting of single jobs that the next one is compared with.
 
-    The first one, and from there on what was kept against it, and so on.
+    The first one, and from there on what was kept against it, and so on. Never back: what is kept
+    against an earlier one may be worse than the best.
     """
     single = [each for each in proposals if not each.sweep]
-    best = single[0] if single else None
-    for each in single[1:]:
-        kept = each.decision == SessionAnswer.KEEP
-        if best is not None and kept and each.baseline == best.number:
-            best = each
+    first = single[0] if single else None
+    best = next((each for each in single if each.number == session.best), first)
+    kept = [each for each in single if each.decision == SessionAnswer.KEEP]
+    while best is not None:
+        following = next((each for each in kept if each.baseline == best.number), None)
+        if following is None:
+            break
+        best = following
     return best
+
+
+def may_change_best(connection: Connection, id_: str, new: Sequence[NewJob]) -> bool:
+    """Return whether looks must be taken before jobs are: they may have a new setting."""
+    session = sessions.find(connection, id_)
+    if session is None or session.close_time is not None:
+        return False
+    known = [each for each in sessions.proposals(connection, session.seq) if not each.sweep]
+    if len(known) < 2:
+        return False
+    settings = {each.setting for each in known}
+    specs = (JobSpec.FromString(job.spec) for job in new if job.session == id_)
+    return any(setting_digest(spec) not in settings for spec in specs)
 
 
 def _proposal(
@@ -131,11 +164,11 @@ def _proposal(
     found: Sequence[SessionJobRow],
     row: JobRow,
 ) -> ProposalRow:
-    setting = _setting(row.job_spec)
+    setting = setting_digest(row.job_spec)
     same = next((each for each in known if each.setting == setting and not each.sweep), None)
     if same is not None:
         return same
-    best = best_of(known)
+    best = best_of(session, known)
     new = ProposalRow(
         session=session.seq,
         number=len(known) + 1,
@@ -153,17 +186,6 @@ def _proposal(
 
 def _next_place(known: Sequence[ProposalRow]) -> int:
     return max((each.place for each in known), default=0) + 1
-
-
-def _setting(spec: JobSpec) -> bytes:
-    """Return a digest of what makes a setting: all but seeds, folds, names and what is kept."""
-    deciding = [
-        f"{path}={value}"
-        for path, value in sorted(flatten(spec).items())
-        if not is_repetition(path) and not path.startswith(_BESIDE)
-    ]
-    deciding.append(spec.tags.get(TAG_PROPOSAL, ""))
-    return hashlib.sha256("\n".join(deciding).encode()).digest()
 
 
 def _label(

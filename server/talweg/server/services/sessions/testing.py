@@ -1,6 +1,7 @@
 """Tests of what a session has kept: jobs that evaluate the kept weights of others on test data."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from statistics import fmean, stdev
 from typing import Final
 
@@ -8,9 +9,11 @@ from sqlalchemy import Connection
 
 from talweg.server.errors import SessionState
 from talweg.server.services.comparison.measured import measured
+from talweg.server.services.quotas import room_for_jobs
 from talweg.server.services.sessions.pairing import PairReader
 from talweg.server.services.submission.preparing import links_of, new_id
-from talweg.server.store import jobs, sessions
+from talweg.server.services.submission.stored_data import PREFIX
+from talweg.server.store import jobs, sessions, stored_datasets
 from talweg.server.store.jobs import NewJob
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import JobRow
@@ -25,12 +28,14 @@ from talweg.v1.workers_pb2 import Kept
 
 TAG_TEST_OF = "test_of"
 """A tag of such a job: the id of the job whose weights it evaluates."""
+NO_DATA = "-"
+"""In the place of a test's id: there is none, as the data were deleted."""
 # What is looked into beside the training was told by the job itself.
 _DIAGNOSED: Final = ("one_batch_steps", "rate_range", "gradient_flow", "loss_landscape")
 
 
 def close(tx: Transaction, id_: str) -> None:
-    """Close a session, and have its jobs tested that were not, or in vain.
+    """Close a session, and have its jobs tested that were not; once all were, those in vain.
 
     Args:
         tx: A transaction.
@@ -46,18 +51,28 @@ def close(tx: Transaction, id_: str) -> None:
     of_session = sessions.jobs_of(tx.connection, session.seq)
     known = jobs.get_many(tx.connection, [each.test for each in of_session if each.test])
     new: dict[str, NewJob] = {}
-    untested = {each.job for each in of_session if _is_untested(each, known)}
+    # While others wait or run, what failed is not tried again: that could go on without an end.
+    is_first = num_tests(tx.connection, session)[0] > 0
+    untested = {each.job for each in of_session if _is_untested(each, known, is_first)}
     for id_, row in rows.items():
         if id_ in untested and (test := _test_of(row)) is not None:
             new[id_] = test
+    without = _without_data(tx, new)
+    new = {job: test for job, test in new.items() if job not in without}
+    # The rest is tested when the session is closed once more.
+    new = dict(islice(new.items(), room_for_jobs(tx.connection)))
     jobs.insert_jobs(tx, list(new.values()))
-    sessions.set_tests(tx, session.seq, {job: test.id for job, test in new.items()})
+    tests = {job: test.id for job, test in new.items()} | dict.fromkeys(without, NO_DATA)
+    sessions.set_tests(tx, session.seq, tests)
     if session.close_time is None:
         sessions.change(tx, session, close_time=tx.now)
 
 
 def num_tests(connection: Connection, session: SessionRow) -> tuple[int, int]:
-    """Return how many jobs of a closed session are still to be tested, and how many cannot be."""
+    """Return how many jobs of a closed session are still to be tested, and how many cannot be.
+
+    What the project had no room for is still to be tested.
+    """
     rows = sessions.rows_of(connection, session.seq)
     of_session = sessions.jobs_of(connection, session.seq)
     known = jobs.get_many(connection, [each.test for each in of_session if each.test])
@@ -66,8 +81,13 @@ def num_tests(connection: Connection, session: SessionRow) -> tuple[int, int]:
         row, test = rows.get(each.job), known.get(each.test)
         if row is None or row.state != Job.SUCCEEDED or not row.job_spec.split.test:
             continue
-        open_ += test is not None and not test.ended
-        failed += test is None or (test.ended and test.state != Job.SUCCEEDED)
+        is_due = not each.test and _last_checkpoint(row) is not None
+        if test is None:
+            open_ += is_due
+            failed += not is_due
+            continue
+        open_ += not test.ended
+        failed += test.ended and test.state != Job.SUCCEEDED
     return open_, failed
 
 
@@ -143,9 +163,26 @@ def _require_ended(
         )
 
 
-def _is_untested(job: SessionJobRow, known: Mapping[str, JobRow]) -> bool:
+def _is_untested(job: SessionJobRow, known: Mapping[str, JobRow], is_first: bool) -> bool:
+    if is_first:
+        return not job.test
     test = known.get(job.test)
     return test is None or (test.ended and test.state != Job.SUCCEEDED)
+
+
+def _without_data(tx: Transaction, new: Mapping[str, NewJob]) -> list[str]:
+    """Keep the data that jobs read; return the keys of those whose data were deleted."""
+    data = {
+        key: {link for link in job.links if link.startswith(PREFIX)} for key, job in new.items()
+    }
+    names = set().union(*data.values())
+    there = stored_datasets.keep(tx, names) if names else set()
+    return [key for key, own in data.items() if own - there]
+
+
+def _last_checkpoint(row: JobRow) -> Checkpoint | None:
+    own = (each for each in row.kept if not each.best)
+    return max(own, key=lambda each: each.step, default=None)
 
 
 def _test_of(row: JobRow) -> NewJob | None:
@@ -153,9 +190,7 @@ def _test_of(row: JobRow) -> NewJob | None:
 
     It is the job itself, which goes on from its last checkpoint: at the end of its training.
     """
-    last = max(
-        (each for each in row.kept if not each.best), key=lambda each: each.step, default=None
-    )
+    last = _last_checkpoint(row)
     if row.state != Job.SUCCEEDED or last is None or not row.job_spec.split.test:
         return None
     spec = JobSpec()

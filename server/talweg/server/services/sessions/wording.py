@@ -1,6 +1,6 @@
 """Decisions of a session in words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from talweg.server.services.comparison.wording import number
@@ -39,8 +39,20 @@ def answer_message(row: ProposalRow, pairs: Pairs, found: Mapping[str, Any]) -> 
             for look, level in zip(found["looks"], found["levels"], strict=True)
         ],
     )
-    answer.text = _text(answer, pairs, found["by"])
+    answer.text = "; ".join([_text(answer, pairs, found["by"]), *_beside(answer, pairs)])
     return answer
+
+
+def _beside(answer: SessionAnswer, pairs: Pairs) -> Iterator[str]:
+    if pairs.num_seen:
+        have = "jobs are" if pairs.num_seen > 1 else "job is"
+        ran = "they" if pairs.num_seen > 1 else "it"
+        yield f"{pairs.num_seen} {have} left out, as {ran} ran in the session before"
+    if pairs.held_up_by and answer.decision == SessionAnswer.NOT_DISTINGUISHABLE:
+        yield (
+            f"{pairs.held_up_by} has failed or was cancelled: pairs from it on are waited for "
+            "until it is submitted again or the session is closed"
+        )
 
 
 def _text(answer: SessionAnswer, pairs: Pairs, by: int) -> str:

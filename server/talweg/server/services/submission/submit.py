@@ -1,7 +1,7 @@
 """Taking jobs in."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -80,20 +80,29 @@ class Preview:
 
 
 Answer = JobRow | Preview
+Looks = Callable[[Sequence[NewJob]], Awaitable[None]]
 Within = Callable[[Transaction, Callable[[], Sequence[Answer | ServerError]]], None]
 
 
 class SubmissionService:
     """Completes and checks specs, and writes jobs that are in order into the record."""
 
-    def __init__(self, database: Database, sources: DataSources = NO_SOURCES) -> None:
+    def __init__(
+        self,
+        database: Database,
+        sources: DataSources = NO_SOURCES,
+        take_looks: Looks | None = None,
+    ) -> None:
         """Start no thread yet.
 
         Args:
             database: The record.
             sources: Reads data by URIs.
+            take_looks: Takes the looks that are due in the sessions of new jobs; without it they
+                wait until somebody asks.
         """
         self._database = database
+        self._take_looks = take_looks
         self._sources = sources
         # Of its own, so that a thousand specs do not keep others from reading.
         self._checks = FairExecutor(_NUM_CHECKS, name="spec-check")
@@ -191,6 +200,8 @@ class SubmissionService:
         if all(isinstance(each, ServerError) or each.validate_only for each in prepared):
             plan = await self._database.reading(_plan, prepared)
             return plan.answers({})
+        if self._take_looks is not None:
+            await self._take_looks([each.job for each in prepared if isinstance(each, Prepared)])
         return await self._database.writing(_write, prepared)
 
     async def _prepare(
@@ -305,6 +316,8 @@ def _completed(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | I
     if isinstance(whole, InvalidSpec):
         return whole
     job = replace(job, links=links_of(whole))
+    if (violation := sessions.leak(connection, whole, job.links)) is not None:
+        return refused([violation])
     # Of a job that continues another, both are set.
     if whole.HasField("replay"):
         return replayed(connection, job, whole)

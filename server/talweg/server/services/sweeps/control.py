@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from talweg.server.errors import InvalidRequest, SweepEnded
+from talweg.server.errors import InvalidRequest, SessionState, SweepEnded
 from talweg.server.services.arguments import MAX_REASON_CHARS, sweep_of, text
 from talweg.server.services.cancellation import cancel_for_sweep
 from talweg.server.services.pausing import pause_job, resume_job
 from talweg.server.services.submission.violations import refused
 from talweg.server.services.sweeps.settling import num_seeds, too_many_failures
+from talweg.server.store import sessions
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import SweepRow
 from talweg.server.store.sweeps import sweeps, trials
@@ -93,6 +94,7 @@ class SweepControlService:
             SweepNotFound: There is no such sweep.
             SweepEnded: It was cancelled, its time is over, more has failed than may, or its final
                 jobs have been submitted.
+            SessionState: Its session is closed.
             InvalidRequest: A number is out of bounds, or falls.
             InvalidSpec: It is more than the algorithm takes.
         """
@@ -121,6 +123,7 @@ class SweepControlService:
         Raises:
             SweepNotFound: There is no such sweep.
             SweepEnded: It was cancelled, or its time is over, or more has failed than may.
+            SessionState: Its session is closed.
             InvalidRequest: The states are none, or others.
         """
         id_ = sweep_of(name)
@@ -188,8 +191,20 @@ def _can_go_on(tx: Transaction, id_: str) -> SweepRow:
 
     Raises:
         SweepEnded: It was cancelled, or is about to end, or its time is over.
+        SessionState: Its session is closed.
     """
     row = sweeps.lock(tx, id_)
+    if row.sweep_spec.session:
+        session = sessions.get(tx.connection, row.sweep_spec.session)
+        if session.close_time is None:
+            # Not of a closed one: the end of its last test locks sweeps after it.
+            session = sessions.lock(tx, row.sweep_spec.session)
+        if session.close_time is not None:
+            raise SessionState(
+                f"{row.name} cannot go on: {session.name} is closed, and its test data have been "
+                "looked at",
+                metadata={"sweep": row.name, "session": session.name},
+            )
     if row.state == Sweep.CANCELLED or row.closing:
         raise SweepEnded(
             f"{row.name} was cancelled, or is about to end: it cannot go on",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
+from talweg.server.services.sessions.seeds import reserve_seeds
 from talweg.server.services.sweeps.messages import is_decided, trial_message
 from talweg.server.services.sweeps.values import objective_values
 from talweg.server.store import jobs as jobs_store
@@ -190,6 +191,7 @@ def _begin_final(tx: Transaction, row: SweepRow, plan: Plan) -> SweepRow:
     if len(final) < 2:
         why = "fewer than 2 of the compared values have a result, so nothing is compared"
         return sweeps.move(tx, row, Sweep.SUCCEEDED, why)
+    reserve_seeds(tx, row, plan)
     trials.insert_trials(tx, final)
     row = sweeps.append(
         tx, row, [SweepEvent(begun=trial_message(trial, plan, [])) for trial in final]

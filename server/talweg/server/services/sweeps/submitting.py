@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from talweg.server.errors import InvalidSpec, ServerError
 from talweg.server.services.quotas import room_for_jobs
 from talweg.server.services.search.asking import AskingService, history_of, needs_history
+from talweg.server.services.sessions.seeds import first_final_seed
 from talweg.server.services.submission.preparing import Submission
 from talweg.server.services.submission.submit import Answer, SubmissionService
 from talweg.server.services.submission.violations import refused
@@ -220,8 +221,9 @@ def _in_turn(
     # Neither what was stopped early nor what was refused.
     going_on = [each for each in still_open if not each.message]
     own = trials.jobs_of(connection, row.seq, [trial.number for trial in going_on])
+    of_final = first_final_seed(connection, row, plan) if row.is_final else 0
     for trial in going_on:
-        first = plan.spec.seeds.count if trial.is_final else 0
+        first = of_final if trial.is_final else 0
         submitted = {job.seed for job in own.get(trial.number, ())}
         for seed in range(first, first + num_seeds(trial, plan)):
             if seed not in submitted:
