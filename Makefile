@@ -11,7 +11,7 @@ BATCH := client/examples/diabetes_losses.yaml
 # their fixtures, so they stay together, and tests/conftest.py keeps modules together that share a stack.
 # Long modules come first as they are collected. The tests start hundreds of programs, each of which would
 # compile the whole source if none could keep its byte code.
-PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -q -n 3 --dist loadscope \
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -q -n 4 --dist loadscope \
 	--no-loadscope-reorder
 
 .DEFAULT_GOAL := help

@@ -36,6 +36,7 @@ def of_an_untrained_network(spec: JobSpec) -> float:
     return evaluate(model, task, held, batch_size=8).values["map_50"]
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(2400)
 def test_found_boxes_are_above_right_boxes_without_classes(stack: Stack) -> None:
     # Five of its eight epochs are enough for that.

@@ -14,6 +14,7 @@ from talweg.worker.tasks.image_translation.task import psnr
 ALL_LEARNED = "all layers, learned"
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(1800)
 def test_a_scene_is_learnt_by_the_features_of_a_network_that_was_trained_before(
     stack: Stack,
