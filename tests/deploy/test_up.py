@@ -164,7 +164,7 @@ def test_a_service_that_is_killed_comes_back_at_its_address(up: Upped, service: 
 
 def test_a_stack_file_that_cannot_be_written_ends_nothing(up: Upped) -> None:
     """As on a full disk. A folder where the file is written aside stands for it."""
-    in_the_way = up.data / f"stack.json.{up.process.pid}"
+    in_the_way = up.data / f".stack.json.{up.process.pid}"
     in_the_way.mkdir()
     before = up.facts
     os.kill(up.pid("worker-0"), signal.SIGKILL)

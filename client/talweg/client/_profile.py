@@ -1,12 +1,12 @@
 """The profile of `talweg login`: a server, and what it is shown."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from talweg.spec.security import Security
+from talweg.spec.whole_files import write_whole
 
 _FILE = "profile.json"
 
@@ -91,14 +91,7 @@ def write_profile(profile: Profile, environ: Mapping[str, str]) -> Path:
     if path is None:
         raise FileNotFoundError("neither XDG_CONFIG_HOME nor HOME says where a profile belongs")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(json.dumps(vars(profile), indent=2) + "\n")
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
+    write_whole(path, json.dumps(vars(profile), indent=2) + "\n")
     return path
 
 

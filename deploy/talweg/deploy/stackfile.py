@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil
 
+from talweg.spec.whole_files import write_whole
+
 FORMAT = 1
 
 
@@ -47,9 +49,9 @@ class StackFile:
             # Without a writable home only the copy is missing.
             with contextlib.suppress(OSError):
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                _replace(copy, text)
+                write_whole(copy, text)
         # Last, so that whoever sees it finds the copy too.
-        _replace(self._path, text)
+        write_whole(self._path, text)
 
     def remove(self) -> None:
         """Remove all; the copy of the stack started last only if it is this one's."""
@@ -69,13 +71,3 @@ def _forget_ended(registry: Path) -> None:
         if not (path.stem.isdigit() and psutil.pid_exists(int(path.stem))):
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def _replace(path: Path, text: str) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text)
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from talweg.spec.whole_files import write_whole
+
 READY_FILE: Final = "TALWEG_READY_FILE"
 """The variable that names the file."""
 
@@ -29,16 +31,13 @@ def write_ready_file(path: Path | None, *, address: str) -> None:
     """Say that this process serves.
 
     Args:
-        path: The file; None where nobody asks. It is written aside and renamed, so that nobody
-            reads half of it.
+        path: The file; None where nobody asks.
         address: HOST:PORT of the server that the process is or works for.
     """
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(asdict(Ready(os.getpid(), address))) + "\n")
-    aside.replace(path)
+    write_whole(path, json.dumps(asdict(Ready(os.getpid(), address))) + "\n")
 
 
 def read_ready_file(path: Path) -> Ready:

@@ -1,7 +1,6 @@
 """The embedded broker: find the program, configure it, check that it answers."""
 
 import re
-import secrets
 import shutil
 import socket
 import subprocess
@@ -12,6 +11,8 @@ from pathlib import Path
 from talweg.deploy.errors import BrokerNotFoundError
 from talweg.deploy.folder import Folder
 from talweg.deploy.supervision.ports import HOST
+from talweg.spec.secrets import read_or_create_secret
+from talweg.spec.whole_files import write_whole
 
 # Older versions lack commands that live events use.
 OLDEST = (6, 2)
@@ -79,10 +80,7 @@ def _version_of(program: str) -> tuple[int, int]:
 
 def read_password(folder: Folder) -> str:
     """Read the broker password of the folder, or create one."""
-    path = folder.broker_password
-    if not path.exists():
-        _write_secret(path, secrets.token_hex(24) + "\n")
-    return path.read_text().strip()
+    return read_or_create_secret(folder.broker_password)
 
 
 def write_config(folder: Folder, *, port: int, password: str) -> Path:
@@ -98,7 +96,7 @@ def write_config(folder: Folder, *, port: int, password: str) -> Path:
     folder.broker.mkdir(mode=0o700, exist_ok=True)
     path = folder.broker / "broker.conf"
     place = str(folder.broker).replace("\\", "\\\\").replace('"', '\\"')
-    _write_secret(
+    write_whole(
         path,
         f"""\
 bind {HOST}
@@ -130,12 +128,3 @@ def answers(port: int, password: str) -> bool:
     except OSError:
         return False
     return reply == b"+OK\r\n+PONG\r\n"
-
-
-def _write_secret(path: Path, text: str) -> None:
-    """Write a file that only the owner can read, atomically."""
-    aside = path.with_name(path.name + ".new")
-    aside.unlink(missing_ok=True)
-    aside.touch(mode=0o600)
-    aside.write_text(text)
-    aside.replace(path)

@@ -4,7 +4,6 @@ Keys are of the curve P-256. The authority's key stays where it was made: whoeve
 for the server.
 """
 
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -14,6 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from talweg.spec.whole_files import write_whole
 
 CA_FILE, CA_KEY_FILE = "ca.pem", "ca-key.pem"
 _CA_DAYS = 3650
@@ -49,8 +50,8 @@ def make_authority(folder: Path) -> None:
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .sign(key, hashes.SHA256())
     )
-    _write(folder / CA_KEY_FILE, _key_pem(key), mode=0o600)
-    _write(folder / CA_FILE, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    write_whole(folder / CA_KEY_FILE, _key_pem(key))
+    write_whole(folder / CA_FILE, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 
 def issue(
@@ -97,8 +98,8 @@ def issue(
     certificate = builder.sign(ca_key, hashes.SHA256())
     pem = certificate.public_bytes(serialization.Encoding.PEM) + ca_pem
     # The key first: a server that sees the new certificate finds its key.
-    _write(key_file, _key_pem(key), mode=0o600)
-    _write(certificate_file, pem, mode=0o644)
+    write_whole(key_file, _key_pem(key))
+    write_whole(certificate_file, pem, mode=0o644)
     return certificate_file, key_file
 
 
@@ -151,13 +152,3 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-
-
-def _write(path: Path, content: bytes, *, mode: int) -> None:
-    """Write a file aside and rename it, so that a running server reads a whole one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(file, "wb") as opened:
-        os.fchmod(opened.fileno(), mode)
-        opened.write(content)
-    aside.replace(path)
