@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 
@@ -13,13 +13,10 @@ from talweg.server.errors import PermissionDenied, ServerError, Unauthenticated
 from talweg.server.identity.authentication import Authenticator, Metadata
 from talweg.server.identity.caller import Caller, set_caller
 from talweg.server.identity.methods import METHODS, Access, Role
+from talweg.server.interceptor import Context, Handler
 from talweg.server.services.audit import AuditLog
-from talweg.server.statuses import to_status
+from talweg.server.statuses import INTERNAL, code_of, to_status
 from talweg.server.store.record.scope import set_project
-
-# As text, since grpc's classes are generic in their stubs alone.
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 log = logging.getLogger(__name__)
 
@@ -212,32 +209,22 @@ def _refusing(
             note(context.peer())
         raise error
 
-    async def abort(requests: Any, context: Context) -> None:
-        # Nobody above maps errors of a method with streams both ways.
-        status = to_status(error)
-        code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
-        await context.abort(code, status.message)
-
     def unread(data: bytes) -> bytes:
         return data
 
-    changes: dict[str, Any] = {"request_deserializer": unread}
-    if handler.request_streaming and handler.response_streaming:
-        changes["stream_stream"] = abort
-    elif handler.request_streaming:
-        changes["stream_unary"] = refuse
+    # None has streams both ways but reflection, which is open to all.
+    kind = "unary_unary"
+    if handler.request_streaming:
+        kind = "stream_unary"
     elif handler.response_streaming:
-        changes["unary_stream"] = refuse
-    else:
-        changes["unary_unary"] = refuse
-    return handler._replace(**changes)  # type: ignore[no-any-return]
+        kind = "unary_stream"
+    return handler._replace(  # type: ignore[no-any-return]
+        request_deserializer=unread, **{kind: refuse}
+    )
 
 
 def _status_name(error: Exception) -> str:
-    if not isinstance(error, ServerError):
-        return grpc.StatusCode.INTERNAL.name
-    code = to_status(error).code
-    return next(each.name for each in grpc.StatusCode if each.value[0] == code)
+    return code_of(to_status(error) if isinstance(error, ServerError) else INTERNAL).name
 
 
 def _resource(request: Any, response: Any) -> str:

@@ -11,7 +11,7 @@ from google.rpc import status_pb2
 
 from talweg.server.errors import InvalidRequest, ServerError
 from talweg.server.limits import too_large
-from talweg.server.statuses import INTERNAL, to_status
+from talweg.server.statuses import INTERNAL, code_of, to_status
 
 # As text, since grpc's classes are generic in their stubs alone.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -159,5 +159,4 @@ def _status_of(error: Exception, method: str) -> status_pb2.Status:
 
 
 async def _abort(context: Context, status: status_pb2.Status) -> None:
-    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
-    await context.abort(code, status.message, ((_DETAILS, status.SerializeToString()),))
+    await context.abort(code_of(status), status.message, ((_DETAILS, status.SerializeToString()),))

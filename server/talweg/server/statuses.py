@@ -87,6 +87,11 @@ INTERNAL = status_pb2.Status(
 """All that a caller learns of an error that nobody foresaw."""
 
 
+def code_of(status: status_pb2.Status) -> grpc.StatusCode:
+    """Return gRPC's name of a status's code."""
+    return next(code for code in grpc.StatusCode if code.value[0] == status.code)
+
+
 def to_status(error: errors.ServerError, *, room: int = _IN_TRAILERS_BYTES) -> status_pb2.Status:
     """Return an error's form on the wire.
 

@@ -67,7 +67,7 @@ def list_jobs(running: Running, metadata: Metadata = ()) -> Any:
 
 
 async def test_every_method_has_an_entry(guarded: Running) -> None:
-    """Also those of health and reflection: asked of the running server, not of a list."""
+    """Also those of health and reflection; and without a token only these two answer."""
     from google.protobuf import descriptor_pool
 
     pool = descriptor_pool.Default()
@@ -80,7 +80,6 @@ async def test_every_method_has_an_entry(guarded: Running) -> None:
     assert walked == set(METHODS)
     public = {method for method, access in METHODS.items() if access.is_public}
     assert {method.split("/")[1] for method in public} == {"grpc.health.v1.Health", V1, V1ALPHA}
-    # Whatever is not in the table is refused to everybody.
     for method in walked - public:
         kind: Any = guarded.channel.unary_unary
         error = await refusal(kind(method)(b"", timeout=10))

@@ -41,7 +41,7 @@ _ANYBODY = Access(frozenset(Role))
 _READ = Access(_PEOPLE)
 _READ_OR_DELIVER = Access(_PEOPLE | _WORKERS)
 _CHANGE = Access(_SUBMITTERS, is_audited=True)
-_UPLOAD = Access(_SUBMITTERS)
+_USE = Access(_SUBMITTERS)
 _ADMINISTER = Access(_ADMINS, is_audited=True)
 _LOOK_AFTER = Access(_ADMINS)
 _WORK = Access(_WORKERS)
@@ -97,7 +97,7 @@ METHODS: Mapping[str, Access] = {
         "talweg.v1.StoredDatasetService",
         {
             "UploadStoredDataset": _CHANGE,
-            "GetUpload": _UPLOAD,
+            "GetUpload": _USE,
             "GetStoredDataset": _READ,
             "ListStoredDatasets": _READ,
             "DeleteStoredDataset": _CHANGE,
@@ -105,7 +105,7 @@ METHODS: Mapping[str, Access] = {
     ),
     **_of("talweg.v1.ArtifactService", {"ListArtifacts": _READ, "DownloadArtifact": _READ}),
     # It takes a worker's time.
-    **_of("talweg.v1.PredictionService", {"Predict": _UPLOAD}),
+    **_of("talweg.v1.PredictionService", {"Predict": _USE}),
     **_of(
         "talweg.v1.CatalogService",
         {
