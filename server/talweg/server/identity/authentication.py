@@ -128,7 +128,7 @@ class TokenAuthentication:
             for other, caller in self._of_files.items():
                 if is_same(digest, other):
                     return caller
-            raise _UNKNOWN_TOKEN
+            raise _unknown_token()
         # Strangers who try tokens must not take all of the record's readers.
         async with self._looking_up:
             caller = await self._database.reading(self._look_up, parts)
@@ -140,7 +140,7 @@ class TokenAuthentication:
     def _look_up(self, connection: Connection, parts: TokenParts) -> Caller:
         row = tokens.get(connection, parts.id)
         if row is None or not is_same(row.secret_hash, hashed(parts.secret, key=self._key)):
-            raise _UNKNOWN_TOKEN
+            raise _unknown_token()
         if row.revoke_time is not None:
             raise Unauthenticated("the token was revoked; ask an admin for a new one")
         now = connection.scalar(select(current_time())) or 0
@@ -149,9 +149,10 @@ class TokenAuthentication:
         return _caller(row)
 
 
-_UNKNOWN_TOKEN = Unauthenticated(
-    "the server does not know the token; ask an admin for a new one (talweg token create)"
-)
+def _unknown_token() -> Unauthenticated:
+    return Unauthenticated(
+        "the server does not know the token; ask an admin for a new one (talweg token create)"
+    )
 
 
 def _checked(project: str) -> str:

@@ -88,8 +88,9 @@ class AuditLog:
             await asyncio.sleep(_PAUSE_S)
             await self.flush()
             if time.monotonic() > forget_at:
-                forget_at = time.monotonic() + _FORGET_EACH_S
-                await self._database.writing_relaxed(audit.forget, older_than=_KEPT)
+                with suppress(DatabaseUnavailable):
+                    await self._database.writing_relaxed(audit.forget, older_than=_KEPT)
+                    forget_at = time.monotonic() + _FORGET_EACH_S
 
     async def flush(self) -> None:
         """Write what waits, as far as the record answers."""
