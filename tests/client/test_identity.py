@@ -146,6 +146,15 @@ def test_a_client_of_python(address: str, admin: str) -> None:
             client.create_token("root")
 
 
+@pytest.mark.parametrize("name", ["TALWEG_TLS", "TALWEG_INSECURE"])
+def test_a_flag_that_cannot_be_read_protects_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "on")
+    with pytest.raises(ValueError, match=f"{name} must be 1 or 0, but got 'on'"):
+        Client("127.0.0.1:9")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

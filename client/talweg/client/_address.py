@@ -112,7 +112,7 @@ def find(
         security = replace(security, token=_local_token(server.address, environ, folder))
     if project:
         security = replace(security, project=checked_project(project))
-    security.check(server.address, is_loopback=server.is_loopback)
+    security.check(server.address)
     return replace(server, security=security)
 
 

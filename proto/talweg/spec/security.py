@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from talweg.spec.flags import read_flag
 from talweg.spec.projects import PROJECT_METADATA, PROJECT_RULE, is_project
 from talweg.spec.secrets import TOKEN, TOKEN_FILE, bearer, read_secret
 
@@ -24,7 +25,6 @@ KEY_FILE: Final = "TALWEG_KEY_FILE"
 TLS: Final = "TALWEG_TLS"
 INSECURE: Final = "TALWEG_INSECURE"
 GRPC_SCHEMES: Final = ("unix:", "dns:", "ipv4:", "ipv6:")
-_TRUE = ("1", "true", "yes")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class Security:
             env: The environment.
 
         Raises:
-            ValueError: The token's file holds no token, or the project cannot be one.
+            ValueError: The token's file holds no token, the project cannot be one, or a flag is
+                neither on nor off.
             OSError: The token's file cannot be read.
         """
         token, token_file = env.get(TOKEN) or "", _path(env, TOKEN_FILE)
@@ -75,11 +76,11 @@ class Security:
             token=checked_token(token),
             token_file=token_file,
             project=checked_project(env.get(PROJECT) or ""),
-            use_tls=ca_file is not None or (env.get(TLS) or "").lower() in _TRUE,
+            use_tls=read_flag(env, TLS) or ca_file is not None,
             ca_file=ca_file,
             cert_file=_path(env, CERT_FILE),
             key_file=_path(env, KEY_FILE),
-            may_be_plain=(env.get(INSECURE) or "").lower() in _TRUE,
+            may_be_plain=read_flag(env, INSECURE),
         )
 
     @cached_property
@@ -102,17 +103,16 @@ class Security:
             _content(self.ca_file), _content(self.key_file), _content(self.cert_file)
         )
 
-    def check(self, address: str, *, is_loopback: bool) -> None:
+    def check(self, address: str) -> None:
         """Check that the token does not travel where others can read it.
 
         Args:
             address: The server's.
-            is_loopback: Whether it is on this machine.
 
         Raises:
             ValueError: It would.
         """
-        if self.token and not (self.use_tls or is_loopback or self.may_be_plain):
+        if self.token and not (self.use_tls or self.may_be_plain or is_loopback(address)):
             raise ValueError(
                 f"the token would travel to {address} without encryption: set {CA_FILE} to the "
                 f"CA of the server's certificate (or {TLS}=1 for one that the system knows). In a "

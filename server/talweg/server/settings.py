@@ -4,11 +4,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 from talweg.server.errors import BadSetting
 from talweg.server.limits import MAX_STREAMS
+from talweg.spec import security
+from talweg.spec.flags import read_flag
 from talweg.spec.ready import READY_FILE
 from talweg.spec.security import INSECURE
 from talweg.spec.stored.uris import ROOTS, BadUriError, DataUri, parse_roots
@@ -252,13 +253,7 @@ def is_loopback(listen: str) -> bool:
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         raise BadSetting(f"TALWEG_LISTEN must be host:port with port <= 65535, but got {listen!r}")
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        # A name may resolve to anything.
-        return False
+    return security.is_loopback(listen)
 
 
 def _days(values: Mapping[str, str], name: str) -> float | None:
@@ -271,12 +266,10 @@ def _days(values: Mapping[str, str], name: str) -> float | None:
 
 
 def _flag(values: Mapping[str, str], name: str) -> bool:
-    value = values.get(name, "0").lower()
-    if value in ("1", "true", "yes"):
-        return True
-    if value in ("0", "false", "no"):
-        return False
-    raise BadSetting(f"{name} must be 1 or 0, but got {value!r}")
+    try:
+        return read_flag(values, name)
+    except ValueError as exc:
+        raise BadSetting(str(exc)) from exc
 
 
 def _path(values: Mapping[str, str], name: str) -> Path | None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import grpc
 
 from talweg.spec.predictions import MAX_PICTURES_BYTES
-from talweg.spec.security import Security, is_loopback
+from talweg.spec.security import Security
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
 from talweg.v1.sweeps_pb2_grpc import SweepServiceStub
 from talweg.v1.workers_pb2_grpc import WorkerServiceStub
@@ -94,7 +94,7 @@ class Channel:
     def _channel(self) -> grpc.Channel:
         # Read here, in the process that uses it: a token's file may have been renewed since.
         security = Security.from_env(os.environ)
-        security.check(self.address, is_loopback=is_loopback(self.address))
+        security.check(self.address)
         secured = security.channel_credentials()
         channel = (
             grpc.insecure_channel(self.address, options=_OPTIONS)
