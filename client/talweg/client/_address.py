@@ -14,7 +14,8 @@ from pathlib import Path
 
 from talweg.client._errors import HOW_TO_START, Unavailable
 from talweg.client._profile import read_profile
-from talweg.spec.secrets import ADMIN_TOKEN_FILE, read_secret
+from talweg.spec.data_folder import ADMIN_TOKEN
+from talweg.spec.secrets import read_secret
 from talweg.spec.security import (
     GRPC_SCHEMES,
     Security,
@@ -148,7 +149,7 @@ def _local_token(address: str, environ: Mapping[str, str], folder: Path | None) 
     for stack in _running(chain(near, _registered())):
         if stack.server == address and stack.data:
             with suppress(OSError, ValueError):
-                return read_secret(Path(stack.data) / ADMIN_TOKEN_FILE)
+                return read_secret(Path(stack.data) / ADMIN_TOKEN)
     return ""
 
 

@@ -11,7 +11,7 @@ from typing import IO, Self
 from filelock import FileLock, Timeout
 
 from talweg.deploy.errors import FolderInUseError
-from talweg.spec.secrets import ADMIN_TOKEN_FILE, WORKER_TOKEN_FILE
+from talweg.spec import data_folder
 from talweg.spec.stackfile import STACK_FILE
 
 # Logs of this many earlier starts are kept.
@@ -35,12 +35,12 @@ class Folder:
     @property
     def database(self) -> Path:
         """The record."""
-        return self.root / "talweg.db"
+        return self.root / data_folder.RECORD
 
     @property
     def spool(self) -> Path:
         """Results that wait for delivery to MLflow."""
-        return self.root / "spool"
+        return self.root / data_folder.SPOOL
 
     @property
     def data_cache(self) -> Path:
@@ -50,7 +50,7 @@ class Folder:
     @property
     def blobs(self) -> Path:
         """Checkpoints and stored data sets."""
-        return self.root / "blobs"
+        return self.root / data_folder.BLOBS
 
     @property
     def uploads(self) -> Path:
@@ -70,22 +70,22 @@ class Folder:
     @property
     def token_key(self) -> Path:
         """The key of the server's hashes of tokens, readable only by the owner."""
-        return self.root / "token-key"
+        return self.root / data_folder.TOKEN_KEY
 
     @property
     def admin_token(self) -> Path:
         """The token of the owner's client, readable only by the owner."""
-        return self.root / ADMIN_TOKEN_FILE
+        return self.root / data_folder.ADMIN_TOKEN
 
     @property
     def worker_token(self) -> Path:
         """The token of the workers, readable only by the owner."""
-        return self.root / WORKER_TOKEN_FILE
+        return self.root / data_folder.WORKER_TOKEN
 
     @property
     def tracking(self) -> Path:
         """MLflow's database and artifacts."""
-        return self.root / "mlflow"
+        return self.root / data_folder.TRACKING
 
     @property
     def tracking_database(self) -> Path:

@@ -14,12 +14,6 @@ TOKEN: Final = "TALWEG_TOKEN"
 TOKEN_FILE: Final = "TALWEG_TOKEN_FILE"
 """The variable that names a file with a token."""
 
-ADMIN_TOKEN_FILE: Final = "admin-token"
-"""The file in a stack's data folder by which the client of the same user is an admin."""
-
-WORKER_TOKEN_FILE: Final = "worker-token"
-"""The file in a stack's data folder by which its workers are known."""
-
 _NUM_BYTES = 32
 _MOST_BYTES = 4096
 

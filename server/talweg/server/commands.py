@@ -89,8 +89,8 @@ def admin_token() -> None:
 _DATA = click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The data folder of a stack. Default: the server of TALWEG_DATABASE_URL, else "
-    "TALWEG_DATA, else .talweg.",
+    help="The data folder of a stack. Default: TALWEG_DATA, else the server of "
+    "TALWEG_DATABASE_URL, else .talweg.",
 )
 
 
@@ -108,12 +108,11 @@ def backup(folder: Path, data: Path | None, no_blobs: bool) -> None:
     secrets: keep it as safe as the stack itself.
     """
     from talweg.server.backup import backup as backups  # noqa: PLC0415 - nothing else needs it
-    from talweg.server.backup.places import places  # noqa: PLC0415
+    from talweg.server.backup.places import find_places  # noqa: PLC0415
 
     with _explained(), _kept():
-        backups.back_up(
-            places(data, os.environ), folder, include_blobs=not no_blobs, say=click.echo
-        )
+        found = find_places(data, os.environ)
+        backups.back_up(found, folder, include_blobs=not no_blobs, say=click.echo)
     click.echo(f"the backup is in {folder}")
 
 
@@ -127,11 +126,10 @@ def restore(folder: Path, data: Path | None) -> None:
     written are resumed.
     """
     from talweg.server.backup import backup as backups  # noqa: PLC0415 - nothing else needs it
-    from talweg.server.backup.places import of_stack, places  # noqa: PLC0415
+    from talweg.server.backup.places import find_places  # noqa: PLC0415
 
     with _explained(), _kept():
-        target = of_stack(data) if data is not None else places(None, os.environ)
-        backups.restore(folder, target, say=click.echo)
+        backups.restore(folder, find_places(data, os.environ), say=click.echo)
     click.echo("restored")
 
 

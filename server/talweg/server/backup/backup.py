@@ -9,8 +9,9 @@ after a restore, from a checkpoint that is in the backup, or else from their beg
 """
 
 import json
-import os
+import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,11 +21,13 @@ from typing import Any
 from sqlalchemy import select
 
 from talweg.server.backup.copying import copy_folder
-from talweg.server.backup.places import Places
+from talweg.server.backup.places import Places, check_record
 from talweg.server.store.record import dump, migrate
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.dump import DumpError
 from talweg.server.store.record.schema import stored_datasets
+from talweg.spec.data_folder import BLOBS
+from talweg.spec.whole_files import write_whole
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -54,6 +57,7 @@ def back_up(places: Places, target: Path, *, include_blobs: bool, say: Say) -> N
 
     Raises:
         DumpError: The target is not empty, or the record cannot be read.
+        BadSetting: There is no record.
         DatabaseUnavailable: The record does not answer.
         OSError: A file cannot be read or written.
     """
@@ -65,6 +69,7 @@ def back_up(places: Places, target: Path, *, include_blobs: bool, say: Say) -> N
             f"the blobs are at {places.blobs}, which is no folder of this machine: keep them by "
             "the means of that store, and back up the rest with --no-blobs"
         )
+    check_record(places)
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     (target / "record").mkdir(mode=0o700)
     database = Database(places.database_url)
@@ -75,16 +80,16 @@ def back_up(places: Places, target: Path, *, include_blobs: bool, say: Say) -> N
         database.close()
     say(f"record: {sum(rows.values()):,} rows, {rows['jobs']:,} jobs")
     counts: dict[str, int] = {}
-    folders = {**places.folders, **({} if blobs is None else {"blobs": blobs})}
+    folders = {**places.folders, **({} if blobs is None else {BLOBS: blobs})}
     for name, source in folders.items():
         if source.exists():
             counts[name], num_bytes = copy_folder(source, target / name)
             say(f"{name}: {counts[name]:,} files, {num_bytes:,} bytes")
-    for name, path in {**places.files, "token-key": places.token_key}.items():
+    for name, path in places.all_secrets.items():
         if path.exists():
-            _copy_secret(path, target / name)
+            write_whole(target / name, path.read_bytes())
     if blobs is not None:
-        _check_data(target / "blobs", digests)
+        _check_data(target / BLOBS, digests)
     manifest = {
         "format": _FORMAT,
         "talweg": version("talweg"),
@@ -110,36 +115,58 @@ def restore(source: Path, places: Places, *, say: Say) -> None:
         OSError: A file cannot be read or written.
     """
     manifest = read_manifest(source)
+    folders = _targets(manifest, places)
+    secrets = {name: path for name, path in places.all_secrets.items() if (source / name).exists()}
+    taken = [path for path in secrets.values() if path.exists()]
+    taken += [path for path in folders.values() if path.exists() and any(path.iterdir())]
+    if taken:
+        raise DumpError(f"{taken[0]} exists already: restore where nothing is yet")
+    with ExitStack() as undone:
+        for name, path in folders.items():
+            undone.callback(shutil.rmtree, path, ignore_errors=True)
+            num_files, num_bytes = copy_folder(source / name, path)
+            say(f"{name}: {num_files:,} files, {num_bytes:,} bytes")
+        for name, path in secrets.items():
+            undone.callback(path.unlink, missing_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(path, (source / name).read_bytes())
+        # Last, in one transaction: what there is a record of is there.
+        rows = _read_record(source / "record", places, manifest.record_version)
+        undone.pop_all()
+    say(f"record: {sum(rows.values()):,} rows, {rows.get('jobs', 0):,} jobs")
+
+
+def _targets(manifest: Manifest, places: Places) -> dict[str, Path]:
+    """Return where the folders of a backup belong."""
     targets = dict(places.folders)
-    if "blobs" in manifest.folders:
+    if BLOBS in manifest.folders:
         if places.blob_folder is None:
             raise DumpError(f"the blobs belong to {places.blobs}, which is no folder here")
-        targets["blobs"] = places.blob_folder
-    for name in manifest.folders:
-        if name not in targets:
-            raise DumpError(
-                f"the backup is of a stack on one machine, with {name}: restore it by --data "
-                "FOLDER"
-            )
-        if targets[name].exists() and any(targets[name].iterdir()):
-            raise DumpError(f"{targets[name]} is not empty: choose a new place")
-    files = {**places.files, "token-key": places.token_key}
-    for name, path in files.items():
-        if (source / name).exists() and path.exists():
-            raise DumpError(f"{path} exists already: choose a new place")
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        targets[BLOBS] = places.blob_folder
+    if strange := sorted(set(manifest.folders) - set(targets)):
+        raise DumpError(
+            f"the backup is of a stack on one machine, with {strange[0]}: restore it by --data "
+            "FOLDER"
+        )
+    return {name: targets[name] for name in manifest.folders}
+
+
+def _read_record(folder: Path, places: Places, record_version: str) -> dict[str, int]:
+    file = places.record_file
+    is_new = file is not None and not file.exists()
+    if file is not None:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = Database(places.database_url)
     try:
-        rows = dump.read_tables(database, source / "record", version=manifest.record_version)
+        return dump.read_tables(database, folder, version=record_version)
+    except BaseException:
+        database.close()
+        if file is not None and is_new:
+            for end in ("", "-wal", "-shm"):
+                file.with_name(file.name + end).unlink(missing_ok=True)
+        raise
     finally:
         database.close()
-    say(f"record: {sum(rows.values()):,} rows, {rows.get('jobs', 0):,} jobs")
-    for name in manifest.folders:
-        num_files, num_bytes = copy_folder(source / name, targets[name])
-        say(f"{name}: {num_files:,} files, {num_bytes:,} bytes")
-    for name, path in files.items():
-        if (source / name).exists():
-            _copy_secret(source / name, path)
 
 
 def read_manifest(source: Path) -> Manifest:
@@ -159,12 +186,6 @@ def read_manifest(source: Path) -> Manifest:
         raise DumpError(
             f"{source} is no backup, or one that broke off: {MANIFEST} is written last"
         ) from exc
-
-
-def _copy_secret(source: Path, target: Path) -> None:
-    file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(file, "wb") as opened:
-        opened.write(source.read_bytes())
 
 
 def _stored(database: Database) -> list[str]:
