@@ -9,7 +9,7 @@ from tests.integration.stack import Stack
 from tests.interop.tools import HERE, PROTO, needs_npm, run
 
 import talweg.spec as spec
-from talweg.server.serving import SERVICES
+from talweg.server.parts import SERVICES
 
 pytestmark = needs_npm
 

@@ -24,7 +24,7 @@ from tests.server.conftest import Running, Start
 from tests.server.samples import point, spec, summary
 from tests.server.test_statuses import details
 
-from talweg.server.serving import SERVICES
+from talweg.server.parts import SERVICES
 from talweg.spec import tasks as spec_tasks
 from talweg.v1 import catalog_pb2, jobs_pb2, workers_pb2
 from talweg.v1.jobs_pb2 import Job, Outcome
@@ -191,20 +191,20 @@ async def test_a_question_starts_the_statistics_and_the_server_ends_them(start: 
     compare = jobs_pb2.CompareJobsRequest(names=[name], metric="train/loss")
     plain = await running.jobs.CompareJobs(compare)
     assert not plain.HasField("answer")
-    assert running.server.statistics.pid is None
+    assert running.server.parts.statistics.pid is None
     compare.question.SetInParent()
     answer = (await running.jobs.CompareJobs(compare)).answer
     assert [group.n for group in answer.groups] == [0]
-    pid = running.server.statistics.pid
+    pid = running.server.parts.statistics.pid
     assert pid is not None
     compare.question.baseline = "mae"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await running.jobs.CompareJobs(compare)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "question.baseline: found 'mae'; allowed: mse" in str(caught.value.details())
-    assert running.server.statistics.pid == pid
+    assert running.server.parts.statistics.pid == pid
     await running.server.stop(0.2)
-    assert running.server.statistics.pid is None
+    assert running.server.parts.statistics.pid is None
 
 
 async def test_errors_carry_code_reason_and_fields(running: Running) -> None:

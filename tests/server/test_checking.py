@@ -97,7 +97,7 @@ async def test_a_submission_is_checked_beside_a_batch(
 async def test_callers_take_turns_where_all_threads_are_busy(
     running: Running, checks: Checks, others: Others
 ) -> None:
-    waiting = running.server._submission._checks._waiting
+    waiting = running.server.parts.submission._checks._waiting
     calls = [
         asyncio.ensure_future(running.jobs.SubmitJob(jobs_pb2.SubmitJobRequest(spec=named(HELD))))
         for _ in range(50)

@@ -25,7 +25,7 @@ from tests.server.samples import spec
 from tests.server.sweeps.sweeping import sweep_spec
 
 from talweg.server.limits import MAX_STREAMS
-from talweg.server.serving import SERVICES
+from talweg.server.parts import SERVICES
 from talweg.v1 import jobs_pb2
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
 from talweg.v1.sweeps_pb2 import CreateSweepRequest, WatchSweepRequest

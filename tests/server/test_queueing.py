@@ -103,7 +103,7 @@ async def test_wake_ups_are_few_however_many_jobs_wait(
 ) -> None:
     await submit(running, 300)
     await until(lambda: depth(broker) == MAX_WAKE_UPS)
-    await running.server._dispatcher.top_up()
+    await running.server.parts.dispatcher.top_up()
     assert depth(broker) == MAX_WAKE_UPS
 
 
@@ -118,7 +118,7 @@ async def test_lost_wake_ups_are_replaced(running: Running, broker: redis.Redis)
     # What is claimed needs none.
     assert len(await claim(running, limit=3)) == 3
     broker.flushall()
-    await running.server._dispatcher.top_up()
+    await running.server.parts.dispatcher.top_up()
     assert depth(broker) == 0
 
 
@@ -229,7 +229,7 @@ async def test_a_waiting_job_says_whether_a_worker_is_there(
 async def test_one_question_without_an_answer_proves_no_absence(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = running.server._presence
+    found = running.server.parts.presence
     answers = iter([[], [], ["default"], [], ["default"], [], []])
     monkeypatch.setattr(found, "_ask", lambda: dict.fromkeys(next(answers), {"w": ""}))
     told = []
@@ -242,7 +242,7 @@ async def test_one_question_without_an_answer_proves_no_absence(
 async def test_workers_are_called_unfit_only_where_all_are(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = running.server._presence
+    found = running.server.parts.presence
     full = {"w1": "its disk is full", "w2": "no entry"}
     answers: list[presence.Served] = [
         {"default": full},
@@ -262,7 +262,7 @@ async def test_workers_are_called_unfit_only_where_all_are(
 async def test_a_question_that_failed_begins_anew(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = running.server._presence
+    found = running.server.parts.presence
     errors = iter([None, ConnectionError("the broker is away"), None])
 
     def ask() -> presence.Served:
@@ -282,11 +282,11 @@ async def test_a_worker_that_runs_a_job_is_not_called_absent(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As a worker that is too busy to answer.
-    monkeypatch.setattr(running.server._presence, "_ask", dict)
+    monkeypatch.setattr(running.server.parts.presence, "_ask", dict)
     _, waiting = await submit(running, 2)
     (assignment,) = await claim(running)
     for _ in range(2):
-        await running.server._presence.look()
+        await running.server.parts.presence.look()
 
     async def says() -> str:
         return (

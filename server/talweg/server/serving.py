@@ -1,11 +1,10 @@
-"""Puts the server's parts together, starts them and stops them."""
+"""Starts a server of all parts, keeps its duties going, and stops it."""
 
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -13,112 +12,19 @@ from sqlalchemy.exc import DBAPIError
 
 from talweg.server import limits
 from talweg.server.access import AccessInterceptor
-from talweg.server.broker import celery_app
 from talweg.server.errors import DatabaseUnavailable, PortTaken
-from talweg.server.events.hub import Hub
-from talweg.server.events.stream import EventStream
 from talweg.server.health import HealthServicer
-from talweg.server.identity.configured import make_authenticator, server_credentials
+from talweg.server.identity.configured import server_credentials
 from talweg.server.interceptor import ErrorInterceptor
-from talweg.server.queueing.dispatcher import Dispatcher
+from talweg.server.parts import SERVICES, Duty, Parts
 from talweg.server.queueing.outage import Outage
-from talweg.server.queueing.predicting import PredictionControl
-from talweg.server.queueing.presence import Presence
-from talweg.server.queueing.wake_ups import WakeUps
 from talweg.server.reflection import add_reflection
-from talweg.server.servicers.artifacts import ArtifactServicer
-from talweg.server.servicers.catalog import CatalogServicer
-from talweg.server.servicers.identity import IdentityServicer
-from talweg.server.servicers.jobs import JobServicer, JobServices
-from talweg.server.servicers.predictions import PredictionServicer
-from talweg.server.servicers.sessions import SessionServicer
-from talweg.server.servicers.stored_datasets import DatasetServices, StoredDatasetServicer
-from talweg.server.servicers.sweeps import SweepServicer, SweepServices
-from talweg.server.servicers.system import SystemServicer
-from talweg.server.servicers.workers import WorkerServicer
-from talweg.server.services.artifacts import ArtifactService
-from talweg.server.services.attempts.leases import LeaseService
-from talweg.server.services.attempts.reaper import Reaper
-from talweg.server.services.attempts.tracking import TrackingService
-from talweg.server.services.audit import AuditLog
-from talweg.server.services.cancellation import CancellationService
-from talweg.server.services.comparison.answer import AnswerService
-from talweg.server.services.comparison.compare import ComparisonService
-from talweg.server.services.comparison.process import StatisticsProcess
-from talweg.server.services.jobs import JobService
-from talweg.server.services.pausing import PauseService
-from talweg.server.services.plugins import PluginService
-from talweg.server.services.predictions import PredictionService
-from talweg.server.services.quotas import QuotaService
-from talweg.server.services.retention.collection import CollectionService
-from talweg.server.services.retention.deletion import DeletionService
-from talweg.server.services.retention.folders import FolderService
-from talweg.server.services.search.asking import AskingService
-from talweg.server.services.search.process import SearchProcess
-from talweg.server.services.sessions.closing import ClosingService
-from talweg.server.services.sessions.deciding import SessionService
-from talweg.server.services.status import StatusService
-from talweg.server.services.stored_datasets.deletion import DatasetDeletionService
-from talweg.server.services.stored_datasets.fetching import Fetcher
-from talweg.server.services.stored_datasets.lookup import LookupService
-from talweg.server.services.stored_datasets.reading import Reader, ReadLimits
-from talweg.server.services.stored_datasets.sources import SourceService
-from talweg.server.services.stored_datasets.staging import Staging
-from talweg.server.services.stored_datasets.storage import DatasetStorage
-from talweg.server.services.stored_datasets.upload import UploadService
-from talweg.server.services.submission.submit import SubmissionService
-from talweg.server.services.sweep_runs import SweepRunService
-from talweg.server.services.sweeps.answering import SweepAnswerService
-from talweg.server.services.sweeps.control import SweepControlService
-from talweg.server.services.sweeps.creation import CreationService
-from talweg.server.services.sweeps.difference import DifferenceService
-from talweg.server.services.sweeps.lookup import SweepService
-from talweg.server.services.sweeps.runner import SweepRunner
-from talweg.server.services.tokens import TokenService
-from talweg.server.services.watching import WatchLimit, WatchService
 from talweg.server.settings import Settings
 from talweg.server.store import events
 from talweg.server.store.record import migrate
-from talweg.server.store.record.database import Changes, Database
 from talweg.spec.ready import write_ready_file
-from talweg.v1 import (
-    artifacts_pb2,
-    catalog_pb2,
-    identity_pb2,
-    jobs_pb2,
-    predictions_pb2,
-    sessions_pb2,
-    stored_datasets_pb2,
-    sweeps_pb2,
-    system_pb2,
-    workers_pb2,
-)
-from talweg.v1.artifacts_pb2_grpc import add_ArtifactServiceServicer_to_server
-from talweg.v1.catalog_pb2_grpc import add_CatalogServiceServicer_to_server
-from talweg.v1.identity_pb2_grpc import add_IdentityServiceServicer_to_server
-from talweg.v1.jobs_pb2_grpc import add_JobServiceServicer_to_server
-from talweg.v1.predictions_pb2_grpc import add_PredictionServiceServicer_to_server
-from talweg.v1.sessions_pb2_grpc import add_SessionServiceServicer_to_server
-from talweg.v1.stored_datasets_pb2_grpc import add_StoredDatasetServiceServicer_to_server
-from talweg.v1.sweeps_pb2_grpc import add_SweepServiceServicer_to_server
-from talweg.v1.system_pb2_grpc import add_SystemServiceServicer_to_server
-from talweg.v1.workers_pb2_grpc import add_WorkerServiceServicer_to_server
 
 log = logging.getLogger(__name__)
-
-SERVICES = (
-    jobs_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
-    workers_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name,
-    catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name,
-    system_pb2.DESCRIPTOR.services_by_name["SystemService"].full_name,
-    stored_datasets_pb2.DESCRIPTOR.services_by_name["StoredDatasetService"].full_name,
-    artifacts_pb2.DESCRIPTOR.services_by_name["ArtifactService"].full_name,
-    predictions_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name,
-    sweeps_pb2.DESCRIPTOR.services_by_name["SweepService"].full_name,
-    identity_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name,
-    sessions_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
-)
-"""The full names of Talweg's own services."""
 
 _GRACE_S = 5.0
 _WATCH_CHECK_S = 1.0
@@ -145,54 +51,13 @@ class Server:
             BadSetting: A URL is of no kind that is supported.
         """
         self._settings = settings
-        self._loop = asyncio.get_running_loop()
-        self._hub = Hub()
-        self._stream = EventStream(settings.broker_url, self._hub.tell)
-        self.database = Database(settings.database_url, on_commit=self._committed)
+        self.parts = Parts(settings)
+        """What it serves."""
+        self.database = self.parts.database
         """The record."""
-        celery = celery_app(settings.broker_url)
-        self._dispatcher = Dispatcher(self.database, WakeUps(settings.broker_url, celery))
-        self._presence = Presence(celery, self._dispatcher)
-        self._predicting = PredictionControl(celery_app(settings.broker_url))
-        self._reaper = Reaper(self.database, max_lost_attempts=settings.max_lost_attempts)
-        self._collection = CollectionService(self.database, keep_days=settings.keep_days)
-        self._staging = Staging(Path(settings.uploads))
-        self._storage = DatasetStorage(self.database, settings.blobs)
-        limits_of_reading = ReadLimits(settings.ingest_memory_bytes, settings.ingest_time)
-        self._uploads = UploadService(
-            self.database,
-            self._staging,
-            Reader(limits_of_reading),
-            self._storage,
-            max_bytes=settings.max_upload_bytes,
-        )
-        self._sources = SourceService(
-            self.database,
-            self._staging,
-            Fetcher(limits_of_reading, max_bytes=settings.max_upload_bytes),
-            self._uploads,
-            roots=settings.data_roots,
-            max_bytes=settings.max_upload_bytes,
-        )
-        self.statistics = StatisticsProcess()
-        """Computes the statistics of comparisons."""
-        self._sessions = SessionService(self.database, self.statistics)
-        self._submission = SubmissionService(
-            self.database, self._sources, self._sessions.take_looks
-        )
-        self._search = SearchProcess()
-        asking = AskingService(self._search)
-        self._sweeps = SweepRunner(self.database, self._submission, asking, self.statistics)
-        self._watches = WatchLimit(settings.max_watches)
-        self._sweep_lookup = SweepService(
-            self.database, self._watches, tracking_uri=settings.public_tracking_uri
-        )
-        self._artifacts = ArtifactService(self.database, settings.blobs)
         self._health = HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
-        self._token_key, self._authenticator = make_authenticator(settings, self.database)
-        self._audit = AuditLog(self.database)
-        access = AccessInterceptor(self._authenticator, self._audit)
+        access = AccessInterceptor(self.parts.authenticator, self.parts.audit)
         self._grpc = grpc.aio.server(
             interceptors=[ErrorInterceptor(), access, *interceptors],
             options=limits.options(idle=settings.idle),
@@ -203,7 +68,7 @@ class Server:
     @property
     def num_watchers(self) -> int:
         """How many watchers of jobs and sweeps there are now."""
-        return self._watches.num_watches
+        return self.parts.watches.num_watches
 
     async def start(self) -> None:
         """Migrate the database and serve.
@@ -213,27 +78,16 @@ class Server:
             DatabaseUnavailable: The database does not answer.
         """
         version = await asyncio.to_thread(migrate.upgrade, self.database)
-        self._add_services()
+        self.parts.add_to(self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        add_reflection(self._grpc, (*SERVICES, health.SERVICE_NAME))
         self.address = self._listen()
         await self._grpc.start()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
-        for duty in (
-            self._dispatcher.run,
-            self._presence.run,
-            self._reaper.run,
-            self._sweeps.run,
-            self._collection.run,
-            self._staging.clean,
-            self._storage.run,
-            self._audit.run,
-            self._stream.write,
-            self._stream.read,
-            self._check_watchers,
-            self._check_health,
-        ):
-            self._duties.append(self._loop.create_task(self._keep(duty)))
+        for duty in (*self.parts.duties, self._check_watchers, self._check_health):
+            self._duties.append(asyncio.create_task(self._keep(duty)))
         # Jobs may have been waiting since before this server.
-        self._dispatcher.wake()
+        self.parts.dispatcher.wake()
         log.info("serves on %s, database version %s", self.address, version)
 
     async def stop(self, grace: float = _GRACE_S) -> None:
@@ -243,120 +97,10 @@ class Server:
             grace: How long calls may take to end, in seconds.
         """
         await self._health.enter_graceful_shutdown()
-        self._hub.close()
-        self._sweep_lookup.close()
+        self.parts.end_watches()
         await self._grpc.stop(grace)
         await self._end_duties()
-        await self._audit.flush()
-        await self._sources.close()
-        await self.statistics.close()
-        await self._search.close()
-        await self._stream.close()
-        await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
-        self._submission.close()
-        self._staging.close()
-        self._artifacts.close()
-        self._predicting.close()
-        self._presence.close()
-        self._dispatcher.close()
-        self.database.close()
-
-    def _committed(self, changes: Changes) -> None:
-        # In the writing thread.
-        with suppress(RuntimeError):  # The loop has ended: nobody is left to be told.
-            self._loop.call_soon_threadsafe(self._tell, changes)
-
-    def _tell(self, changes: Changes) -> None:
-        for job, new in changes.events.items():
-            self._hub.tell(job, new)
-            self._stream.offer(job, new)
-        if any(event.HasField("finished") for new in changes.events.values() for event in new):
-            self._sweeps.wake()
-        if changes.queues:
-            self._dispatcher.wake()
-
-    def _add_services(self) -> None:
-        database = self.database
-        deletion = DeletionService(database)
-        comparison, answers = ComparisonService(database), AnswerService(self.statistics)
-        add_JobServiceServicer_to_server(
-            JobServicer(
-                JobServices(
-                    submission=self._submission,
-                    jobs=JobService(
-                        database,
-                        self._presence,
-                        tracking_uri=self._settings.public_tracking_uri,
-                    ),
-                    watching=WatchService(database, self._hub, self._watches),
-                    comparison=comparison,
-                    answers=answers,
-                    cancellation=CancellationService(database),
-                    pausing=PauseService(database),
-                    deletion=deletion,
-                    collection=self._collection,
-                    folders=FolderService(database, self._settings.blobs),
-                )
-            ),
-            self._grpc,
-        )
-        leases = LeaseService(
-            database,
-            lease=self._settings.lease,
-            max_lost_attempts=self._settings.max_lost_attempts,
-        )
-        tracking = TrackingService(database)
-        plugins = PluginService(database)
-        predictions = PredictionService(
-            database,
-            self._artifacts,
-            plugins,
-            self._predicting,
-            time_limit=self._settings.predict_time,
-        )
-        add_WorkerServiceServicer_to_server(
-            WorkerServicer(
-                leases, tracking, deletion, plugins, predictions, SweepRunService(database)
-            ),
-            self._grpc,
-        )
-        add_PredictionServiceServicer_to_server(PredictionServicer(predictions), self._grpc)
-        add_SystemServiceServicer_to_server(
-            SystemServicer(StatusService(database, self._presence, tracking)), self._grpc
-        )
-        self._add_stored_datasets()
-        self._add_sweeps(comparison, answers)
-        add_ArtifactServiceServicer_to_server(ArtifactServicer(self._artifacts), self._grpc)
-        add_CatalogServiceServicer_to_server(CatalogServicer(plugins), self._grpc)
-        tokens = TokenService(database, self._authenticator, key=self._token_key)
-        identity = IdentityServicer(tokens, QuotaService(database), self._audit)
-        add_IdentityServiceServicer_to_server(identity, self._grpc)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        add_reflection(self._grpc, (*SERVICES, health.SERVICE_NAME))
-
-    def _add_stored_datasets(self) -> None:
-        services = DatasetServices(
-            upload=self._uploads,
-            lookup=LookupService(self.database),
-            deletion=DatasetDeletionService(self.database, self._storage),
-        )
-        add_StoredDatasetServiceServicer_to_server(StoredDatasetServicer(services), self._grpc)
-
-    def _add_sweeps(self, comparison: ComparisonService, answers: AnswerService) -> None:
-        sessions = self._sessions
-        add_SessionServiceServicer_to_server(
-            SessionServicer(sessions, ClosingService(self.database, sessions)), self._grpc
-        )
-        services = SweepServices(
-            creation=CreationService(self.database, self._submission, self._sweeps.wake),
-            difference=DifferenceService(self.database),
-            sweeps=self._sweep_lookup,
-            control=SweepControlService(self.database, self._sweeps.wake),
-            answers=SweepAnswerService(self.database, comparison, answers, sessions),
-        )
-        add_SweepServiceServicer_to_server(SweepServicer(services), self._grpc)
+        await self.parts.close()
 
     def _listen(self) -> str:
         listen = self._settings.listen
@@ -375,7 +119,7 @@ class Server:
             return listen
         return f"{listen.rpartition(':')[0]}:{port}"
 
-    async def _keep(self, duty: Callable[[], Coroutine[None, None, None]]) -> None:
+    async def _keep(self, duty: Duty) -> None:
         # A server without its reaper or dispatcher would look well and do half of its work. None
         # of the duties remembers anything that matters, so each can begin again.
         while True:
@@ -399,10 +143,10 @@ class Server:
         # another server's events while Redis is away, or what a trimmed stream skipped.
         while True:
             await asyncio.sleep(_WATCH_CHECK_S)
-            watched = self._hub.watched
+            watched = self.parts.hub.watched
             if watched:
                 with suppress(DatabaseUnavailable):
-                    self._hub.check(await self.database.reading(events.last_cursors, watched))
+                    self.parts.hub.check(await self.database.reading(events.last_cursors, watched))
 
     async def _check_health(self) -> None:
         outage = Outage(

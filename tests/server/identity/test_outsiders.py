@@ -14,8 +14,8 @@ from talweg.server.access import check
 from talweg.server.errors import PermissionDenied
 from talweg.server.identity.caller import Caller
 from talweg.server.identity.methods import METHODS, Role
+from talweg.server.parts import SERVICES
 from talweg.server.reflection import V1, V1ALPHA
-from talweg.server.serving import SERVICES
 from talweg.spec.secrets import bearer
 from talweg.v1 import identity_pb2 as pb
 from talweg.v1 import jobs_pb2, workers_pb2
