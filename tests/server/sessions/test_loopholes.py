@@ -11,7 +11,8 @@ from tests.server.sweeps.sweeping import RATES, Result, Sweeping, errors, update
 from talweg.server.errors import InvalidSpec, SessionState
 from talweg.server.services.attempts.reports import Report
 from talweg.server.services.sessions.deciding import SessionService
-from talweg.server.store import jobs, projects
+from talweg.server.store import jobs
+from talweg.server.store.identity import projects
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import JobRow
 from talweg.server.store.sweeps import runs, sweeps

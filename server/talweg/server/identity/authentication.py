@@ -12,7 +12,7 @@ from talweg.server.errors import InvalidRequest, PermissionDenied, Unauthenticat
 from talweg.server.identity.caller import UNKNOWN, Caller
 from talweg.server.identity.methods import Role
 from talweg.server.identity.tokens import TokenParts, hashed, is_same, parse_token
-from talweg.server.store import tokens
+from talweg.server.store.identity import tokens
 from talweg.server.store.record.clock import current_time
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import TokenRow

@@ -14,7 +14,7 @@ from talweg.server.errors import DatabaseUnavailable
 from talweg.server.identity.caller import Caller
 from talweg.server.queries import pages
 from talweg.server.services.arguments import count
-from talweg.server.store import audit
+from talweg.server.store.identity import audit
 from talweg.server.store.record.clock import from_datetime, microseconds
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import AuditRow

@@ -14,7 +14,8 @@ from talweg.server.queueing.waiting import QueueStatus, Setback, reason
 from talweg.server.services.arguments import count, job_of
 from talweg.server.services.attempts.tracking import reachable
 from talweg.server.services.comparison.results import results
-from talweg.server.store import events, jobs, listing, metrics, projects, queues
+from talweg.server.store import events, jobs, listing, metrics, queues
+from talweg.server.store.identity import projects
 from talweg.server.store.listing import OrderKey
 from talweg.server.store.record.clock import SECOND
 from talweg.server.store.record.database import Database

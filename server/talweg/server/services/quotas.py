@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from talweg.server.errors import InvalidRequest, PermissionDenied, QuotaExceeded
 from talweg.server.identity.caller import Caller
-from talweg.server.store import projects
+from talweg.server.store.identity import projects
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import ProjectRow
 from talweg.server.store.record.scope import project_of

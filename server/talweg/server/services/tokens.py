@@ -13,7 +13,7 @@ from talweg.server.identity.caller import Caller
 from talweg.server.identity.methods import Role
 from talweg.server.identity.tokens import hashed, new_token
 from talweg.server.services.arguments import MAX_QUEUE_CHARS, text
-from talweg.server.store import tokens
+from talweg.server.store.identity import tokens
 from talweg.server.store.record.clock import current_time, microseconds
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import TokenRow

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, Insert, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from talweg.server.errors import JobNotFound
-from talweg.server.store import events, projects
+from talweg.server.store import events
+from talweg.server.store.identity import projects
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import JobRow
 from talweg.server.store.record.schema import jobs, links, tags

@@ -5,13 +5,16 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Boolean, String, bindparam, func, insert, or_, select, update
 
-from talweg.server.store import events, projects
-from talweg.server.store.lease_tokens import owner_of
+from talweg.server.store import events
+from talweg.server.store.identity import projects
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import AttemptRow, JobRow
 from talweg.server.store.record.schema import attempts, is_queued, is_running, jobs
 from talweg.server.store.record.scope import project_of
 from talweg.v1.jobs_pb2 import Event, Job, StateChange
+
+# In the token of a lease, behind the id of the worker's own token.
+_DIVIDER = "."
 
 
 @dataclass(frozen=True)
@@ -304,3 +307,18 @@ def overdue(tx: Transaction, *, limit: int) -> Sequence[JobRow]:
         .with_for_update(skip_locked=True)
     )
     return [JobRow(*row) for row in tx.connection.execute(statement)]
+
+
+def owned(secret: str, owner: str) -> str:
+    """Return the token of a lease.
+
+    Args:
+        secret: What makes it hard to guess.
+        owner: The id of the worker's own token; empty for one without a row in the record.
+    """
+    return f"{owner}{_DIVIDER}{secret}" if owner else secret
+
+
+def owner_of(lease_token: str) -> str:
+    """Return the id of the token that a lease was given to; empty for one without a row."""
+    return lease_token.rpartition(_DIVIDER)[0]

@@ -24,7 +24,6 @@ from talweg.server.services.attempts import endings
 from talweg.server.services.attempts.reports import Report, apply
 from talweg.server.services.free_text import readable
 from talweg.server.store import jobs, leases
-from talweg.server.store.lease_tokens import owned, owner_of
 from talweg.server.store.record.clock import microseconds
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import JobRow
@@ -119,7 +118,7 @@ class LeaseService:
             cuda="cuda" in devices,
             limit=count(limit, field="limit", most=MAX_CLAIM, default=1),
             claim_id=text(request_id, field="request_id", most=MAX_REQUEST_ID_CHARS) or None,
-            token=owned(secrets.token_urlsafe(16), owner),
+            token=leases.owned(secrets.token_urlsafe(16), owner),
             lease=microseconds(self.lease),
             spool=text(spool, field="spool", most=MAX_SPOOL_CHARS) or None,
         )
@@ -191,7 +190,7 @@ class LeaseService:
 
 def _claim(tx: Transaction, wanted: leases.Claim) -> list[JobRow]:
     if wanted.claim_id is not None:
-        owner = owner_of(wanted.token)
+        owner = leases.owner_of(wanted.token)
         known, rows = leases.by_claim(
             tx, claim_id=wanted.claim_id, worker=wanted.worker, owner=owner
         )

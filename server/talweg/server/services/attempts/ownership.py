@@ -6,7 +6,7 @@ own.
 
 from talweg.server.errors import PermissionDenied, StaleLease
 from talweg.server.identity.caller import Caller
-from talweg.server.store.lease_tokens import owner_of
+from talweg.server.store.leases import owner_of
 
 
 def check_owner(lease_token: str, *, job: str, caller: Caller) -> None:

@@ -1,0 +1,1 @@
+"""Tokens, projects, and the audit log."""
