@@ -18,7 +18,9 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from tests._parts import Server, running_server, wait_until
 from tests.server.samples import spec
 
-from talweg.server import commands, serving
+from talweg.server import serving
+from talweg.server.commands.record import db
+from talweg.server.commands.serving import server as server_command
 from talweg.server.events.stream import EventStream
 from talweg.server.settings import Settings
 from talweg.server.store.record import migrate
@@ -155,7 +157,7 @@ def test_the_record_is_its_owners_alone(server: Server) -> None:
 
 
 def test_a_taken_port_is_an_error(server: Server, tmp_path: Path) -> None:
-    ended = run(tmp_path, commands.server, TALWEG_LISTEN=server.address)
+    ended = run(tmp_path, server_command, TALWEG_LISTEN=server.address)
     assert ended.exit_code == 1
     assert f"cannot listen on {server.address}" in ended.stderr
 
@@ -178,15 +180,15 @@ def test_a_taken_port_is_an_error(server: Server, tmp_path: Path) -> None:
     ],
 )
 def test_says_what_keeps_it_from_starting(tmp_path: Path, env: dict[str, str], said: str) -> None:
-    ended = run(tmp_path, commands.server, **env)
+    ended = run(tmp_path, server_command, **env)
     assert ended.exit_code == 1
     assert said in ended.stderr
     assert "sec" not in ended.stderr.replace("insecure", "")
 
 
 def test_the_db_commands(tmp_path: Path) -> None:
-    assert "no tables yet" in run(tmp_path, commands.db, "current").stdout
+    assert "no tables yet" in run(tmp_path, db, "current").stdout
     version = migrate.latest()
-    assert f"version {version}" in run(tmp_path, commands.db, "upgrade").stdout
-    current = run(tmp_path, commands.db, "current").stdout
+    assert f"version {version}" in run(tmp_path, db, "upgrade").stdout
+    current = run(tmp_path, db, "current").stdout
     assert current.splitlines() == [f"database: {version}", f"server:   {version}"]

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from sqlalchemy import select
 from tests.server.samples import Rules, spec
 
-from talweg.server import commands
+from talweg.server.commands.backups import backup, restore
 from talweg.server.store.record import dump, migrate
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.schema import metadata
@@ -98,11 +98,11 @@ def test_a_stack_is_restored_as_it_was(stack: Path, tmp_path: Path) -> None:
     writer.execute("BEGIN")
     writer.execute("INSERT INTO runs VALUES ('not yet')")
     target, restored = tmp_path / "backup", tmp_path / "restored"
-    done = run(commands.backup, target, "--data", stack)
+    done = run(backup, target, "--data", stack)
     assert done.exit_code == 0, done.output
     writer.close()
     assert (target / "token-key").stat().st_mode & 0o077 == 0
-    done = run(commands.restore, target, "--data", restored)
+    done = run(restore, target, "--data", restored)
     assert done.exit_code == 0, done.output
     names = {str(path.relative_to(restored)) for path in restored.rglob("*") if path.is_file()}
     assert names == {
@@ -122,11 +122,11 @@ def test_a_stack_is_restored_as_it_was(stack: Path, tmp_path: Path) -> None:
 
 def test_nothing_is_written_over(stack: Path, tmp_path: Path) -> None:
     target = tmp_path / "backup"
-    assert run(commands.backup, target, "--data", stack).exit_code == 0
-    done = run(commands.backup, target, "--data", stack)
+    assert run(backup, target, "--data", stack).exit_code == 0
+    done = run(backup, target, "--data", stack)
     assert done.exit_code == 1
     assert "is not empty" in done.output
-    done = run(commands.restore, target, "--data", stack)
+    done = run(restore, target, "--data", stack)
     assert done.exit_code == 1
     assert "exists already" in done.output
     assert (stack / "token-key").read_text() == "secret\n"
@@ -137,7 +137,7 @@ def test_what_is_no_backup_is_refused_and_changes_nothing(
     broken: str, stack: Path, tmp_path: Path
 ) -> None:
     target, restored = tmp_path / "backup", tmp_path / "restored"
-    assert run(commands.backup, target, "--data", stack).exit_code == 0
+    assert run(backup, target, "--data", stack).exit_code == 0
     manifest = target / "manifest.json"
     facts = json.loads(manifest.read_text())
     if broken == "no manifest":
@@ -148,7 +148,7 @@ def test_what_is_no_backup_is_refused_and_changes_nothing(
         manifest.write_text(json.dumps({**facts, "record_version": "9999"}))
     else:
         (target / "record/jobs.jsonl").write_text('["seq"]\n[1')
-    done = run(commands.restore, target, "--data", restored)
+    done = run(restore, target, "--data", restored)
     assert done.exit_code == 1, done.output
     assert "Traceback" not in done.output
     assert not restored.exists() or not list(restored.rglob("*"))
@@ -163,17 +163,17 @@ def test_a_blob_store_elsewhere_is_left_to_its_own_means(tmp_path: Path) -> None
     database = Database(env["TALWEG_DATABASE_URL"])
     migrate.upgrade(database)
     database.close()
-    done = run(commands.backup, tmp_path / "one", **env)
+    done = run(backup, tmp_path / "one", **env)
     assert done.exit_code == 1
     assert "--no-blobs" in done.output
-    done = run(commands.backup, tmp_path / "two", "--no-blobs", **env)
+    done = run(backup, tmp_path / "two", "--no-blobs", **env)
     assert done.exit_code == 0, done.output
 
 
 def test_what_is_not_there_is_not_made(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for data in (tmp_path / "data", tmp_path / "nowhere"):
-        done = run(commands.backup, tmp_path / "backup", "--data", data)
+        done = run(backup, tmp_path / "backup", "--data", data)
         assert done.exit_code == 1
         assert f"there is no record at {data}" in done.output
     assert [path.name for path in tmp_path.rglob("*")] == ["data"]
@@ -184,6 +184,6 @@ def test_a_stack_whose_blobs_are_elsewhere_is_backed_up_with_them(
 ) -> None:
     (stack / "blobs").rename(tmp_path / "elsewhere")
     env = {"TALWEG_BLOBS": str(tmp_path / "elsewhere")}
-    done = run(commands.backup, tmp_path / "backup", "--data", stack, **env)
+    done = run(backup, tmp_path / "backup", "--data", stack, **env)
     assert done.exit_code == 0, done.output
     assert (tmp_path / "backup/blobs/jobs/a/checkpoints/5.json").exists()

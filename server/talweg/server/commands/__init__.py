@@ -1,0 +1,1 @@
+"""The subcommands of `talweg` that the server adds."""
