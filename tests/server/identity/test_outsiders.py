@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from tests.server.conftest import Running, Start
+from tests.server.identity.teams import Metadata
 from tests.server.samples import spec
 
 from talweg.server.access import check
@@ -20,19 +21,6 @@ from talweg.spec.secrets import bearer
 from talweg.v1 import identity_pb2 as pb
 from talweg.v1 import jobs_pb2, workers_pb2
 from talweg.v1.identity_pb2_grpc import IdentityServiceStub
-
-Metadata = tuple[tuple[str, str], ...]
-
-
-@pytest.fixture
-async def guarded(start: Start, tmp_path: Path) -> Running:
-    """A server that asks for tokens."""
-    return await start(
-        authentication="token",
-        token_key_file=tmp_path / "key",
-        admin_token_file=tmp_path / "admin",
-        worker_token_file=tmp_path / "worker",
-    )
 
 
 def of_file(folder: Path, name: str) -> Metadata:

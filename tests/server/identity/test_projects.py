@@ -1,19 +1,16 @@
 """Projects: another one's names are those of nothing, wherever they stand."""
 
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import grpc
 import pytest
-from tests.server.conftest import Running, Start
+from tests.server.identity.teams import CSV, Metadata, Teams, refusal
 from tests.server.samples import SUCCEEDED, spec
-from tests.server.stored_datasets.parts import header, houses, job, messages
+from tests.server.stored_datasets.parts import header, job
 
 from talweg.server.identity.methods import METHODS
 from talweg.server.services.plugins import told
 from talweg.spec import from_dict
-from talweg.spec.secrets import bearer
 from talweg.v1 import (
     artifacts_pb2,
     identity_pb2,
@@ -24,56 +21,13 @@ from talweg.v1 import (
     sweeps_pb2,
     workers_pb2,
 )
-from talweg.v1.identity_pb2_grpc import IdentityServiceStub
-from talweg.v1.sweeps_pb2_grpc import SweepServiceStub
 
-Metadata = tuple[tuple[str, str], ...]
-CSV = houses()
 SWEEP = {
     "base": {"task": "regression", "dataset": "diabetes", "model": "linear", "loss": "mse"},
     "space": [{"path": "optimizer.adamw.learning_rate", "values": [0.1, 0.01]}],
     "algorithm": {"grid": {}},
     "objective": {"metric": "val/mae"},
 }
-
-
-class Teams:
-    """A server with two projects, and a submitter in each."""
-
-    def __init__(self, running: Running, folder: Path) -> None:
-        self.running = running
-        self.admin = bearer((folder / "admin").read_text().strip())
-        self.worker = bearer((folder / "worker").read_text().strip())
-        self.sweeps: Any = SweepServiceStub(running.channel)
-        self._identity: Any = IdentityServiceStub(running.channel)
-
-    async def token(self, role: Any, project: str, **more: Any) -> Metadata:
-        request = identity_pb2.CreateTokenRequest(role=role, project=project, **more)
-        answer = await self._identity.CreateToken(request, metadata=self.admin)
-        return bearer(answer.secret)
-
-    async def submit(self, metadata: Metadata, **fields: Any) -> str:
-        request = jobs_pb2.SubmitJobRequest(spec=fields.pop("spec", None) or spec(), **fields)
-        answer = await self.running.jobs.SubmitJob(request, metadata=metadata)
-        return answer.job.name
-
-    async def upload(self, metadata: Metadata) -> str:
-        head = header(CSV)
-        answer = await self.running.data.UploadStoredDataset(
-            messages(head, CSV), metadata=metadata
-        )
-        return answer.name
-
-
-@pytest.fixture
-async def teams(start: Start, tmp_path: Path) -> Teams:
-    running = await start(
-        authentication="token",
-        token_key_file=tmp_path / "key",
-        admin_token_file=tmp_path / "admin",
-        worker_token_file=tmp_path / "worker",
-    )
-    return Teams(running, tmp_path)
 
 
 @pytest.fixture
@@ -84,12 +38,6 @@ async def ann(teams: Teams) -> Metadata:
 @pytest.fixture
 async def bob(teams: Teams) -> Metadata:
     return await teams.token(identity_pb2.Role.SUBMITTER, "b")
-
-
-async def refusal(call: Awaitable[Any]) -> tuple[str, str]:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return caught.value.code().name, caught.value.details() or ""
 
 
 async def first_of(stream: Any) -> Any:

@@ -1,29 +1,15 @@
 """Quotas: what is beyond is refused or waits, and says which quota and how much."""
 
-from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
-from tests.server.conftest import Start
-from tests.server.identity.test_projects import Metadata, Teams, refusal
+from tests.server.identity.teams import Metadata, Teams, refusal
 from tests.server.samples import spec
 from tests.server.stored_datasets.parts import houses
 
 from talweg.v1 import identity_pb2 as pb
 from talweg.v1 import jobs_pb2, workers_pb2
 from talweg.v1.identity_pb2_grpc import IdentityServiceStub
-
-
-@pytest.fixture
-async def teams(start: Start, tmp_path: Path) -> Teams:
-    running = await start(
-        authentication="token",
-        token_key_file=tmp_path / "key",
-        admin_token_file=tmp_path / "admin",
-        worker_token_file=tmp_path / "worker",
-    )
-    return Teams(running, tmp_path)
 
 
 async def update(teams: Teams, name: str, **quotas: int) -> pb.Project:
