@@ -48,7 +48,6 @@ class Claim:
 
 # Of a worker that serves one alone; None for all.
 _OF_PROJECT = bindparam("of_project", type_=String)
-_NO_BOUND = 2**63
 _PICKED = (
     select(jobs.c.seq)
     .where(
@@ -100,11 +99,14 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
     """
     connection = tx.connection
     of_worker = project_of(connection)
-    waiting = dict(projects.waiting(connection, wanted.queue))
-    if of_worker is not None:
-        waiting = {name: turn for name, turn in waiting.items() if name == of_worker}
-    bounds = projects.running_bounds(connection)
-    if len(waiting) <= 1 and not bounds.keys() & waiting.keys():
+    waiting = {
+        each.name: each
+        for each in projects.waiting(connection, wanted.queue)
+        if of_worker in (None, each.name)
+    }
+    if len(waiting) <= 1 and not any(
+        each.max_running_jobs is not None for each in waiting.values()
+    ):
         return _claim(tx, wanted, limit=wanted.limit, project=of_worker)
     if connection.dialect.name == "postgresql":
         # Two claims at once would each see room for the last job that a project may run.
@@ -112,18 +114,19 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
     running = projects.running_jobs(connection)
     claimed: list[JobRow] = []
     while len(claimed) < wanted.limit and waiting:
-        name = min(waiting, key=lambda each: (running.get(each, 0), waiting[each]))
-        is_full = running.get(name, 0) >= bounds.get(name, _NO_BOUND)
-        one = [] if is_full else _claim(tx, wanted, limit=1, project=name)
+        turn = min(waiting.values(), key=lambda each: (running.get(each.name, 0), each.last_claim))
+        most = turn.max_running_jobs
+        is_full = most is not None and running.get(turn.name, 0) >= most
+        one = [] if is_full else _claim(tx, wanted, limit=1, project=turn.name)
         if not one:
             # What waits there is not for this worker, or not yet.
-            del waiting[name]
+            del waiting[turn.name]
             continue
         claimed += one
-        running[name] = running.get(name, 0) + 1
+        running[turn.name] = running.get(turn.name, 0) + 1
         # One behind the other, also within a microsecond.
-        waiting[name] = tx.now + len(claimed)
-        projects.had_a_turn(tx, name)
+        waiting[turn.name] = replace(turn, last_claim=tx.now + len(claimed))
+        projects.had_a_turn(tx, turn.name)
     return claimed
 
 

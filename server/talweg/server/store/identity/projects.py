@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, exists, func, select, update
+from sqlalchemy import Connection, bindparam, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from talweg.server.store.record.database import Transaction
@@ -18,6 +18,12 @@ from talweg.server.store.record.schema import (
 from talweg.spec.projects import ALL_PROJECTS
 from talweg.spec.states import ENDED
 from talweg.v1.stored_datasets_pb2 import StoredDataset
+
+_WAITING = select(projects).where(
+    exists().where(
+        is_queued, jobs.c.queue == bindparam("queue"), jobs.c.project == projects.c.name
+    )
+)
 
 
 def register(tx: Transaction, name: str) -> None:
@@ -97,11 +103,10 @@ def running_bounds(connection: Connection) -> Mapping[str, int]:
     return {row[0]: row[1] for row in connection.execute(statement)}
 
 
-def waiting(connection: Connection, queue: str) -> Mapping[str, int]:
-    """Return the projects with jobs that wait in a queue, and when each had its last turn."""
-    has_jobs = exists().where(is_queued, jobs.c.queue == queue, jobs.c.project == projects.c.name)
-    statement = select(projects.c.name, projects.c.last_claim).where(has_jobs)
-    return {row[0]: row[1] for row in connection.execute(statement)}
+def waiting(connection: Connection, queue: str) -> list[ProjectRow]:
+    """Return the projects with jobs that wait in a queue."""
+    rows = connection.execute(_WAITING, {"queue": queue})
+    return [ProjectRow(*row) for row in rows]
 
 
 def had_a_turn(tx: Transaction, name: str) -> None:
