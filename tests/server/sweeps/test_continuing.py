@@ -231,6 +231,20 @@ async def test_the_difference_says_what_it_cannot_tell(rules: Rules) -> None:
     assert found.num_removed == 0
 
 
+async def test_no_more_of_an_earlier_search_is_looked_at_than_of_a_grid(
+    rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = of_length(2, seeds=2, algorithm={"qmc": {}}, trials=4)
+    searched["space"] = [{"path": AT_RATE, "log_uniform": {"low": 0.001, "high": 0.1}}]
+    earlier = await begin(rules, **searched)
+    await run(earlier)
+    whole = await difference(rules, earlier, **of_length(2, (0.5,)))
+    assert (whole.is_complete, whole.num_new, whole.num_removed) == (True, 1, 4)
+    monkeypatch.setattr("talweg.server.services.sweeps.difference.MOST_JOBS", 4)
+    part = await difference(rules, earlier, **of_length(2, (0.5,)))
+    assert (part.is_complete, part.num_new, part.num_removed) == (False, 1, 2)
+
+
 def test_a_lineage_is_of_all_but_the_epochs() -> None:
     cells = [cell_of(spec(training={"epochs": epochs})) for epochs in (3, 4)]
     assert cells[0].lineage == cells[1].lineage

@@ -97,7 +97,7 @@ def _listed(plan: Plan) -> _Listed:
     """List the settings that are known before anything runs."""
     if not plan.is_known:
         return _Listed({}, False)
-    most = max(1, MOST_JOBS // plan.spec.seeds.count)
+    most = _most_settings(plan)
     numbers = range(1, min(plan.num_trials, most) + 1)
     return _Listed(
         dict(_planned(plan, plan.trial(number).setting) for number in numbers),
@@ -107,9 +107,16 @@ def _listed(plan: Plan) -> _Listed:
 
 def _begun(connection: Connection, row: SweepRow, plan: Plan) -> _Listed:
     """List the settings that a search has come to."""
-    found = trials.page(connection, row.seq, states=(), goal=None, skip=0, limit=MOST_JOBS)
+    most = _most_settings(plan)
+    found = trials.page(connection, row.seq, states=(), goal=None, skip=0, limit=most)
     pairs = [trial.pairs for trial in found if not trial.is_final]
-    return _Listed(dict(_planned(plan, each) for each in pairs), row.ended)
+    return _Listed(
+        dict(_planned(plan, each) for each in pairs), row.ended and row.num_begun <= most
+    )
+
+
+def _most_settings(plan: Plan) -> int:
+    return max(1, MOST_JOBS // plan.spec.seeds.count)
 
 
 def _planned(plan: Plan, setting: Setting) -> tuple[str, _Planned]:
