@@ -142,11 +142,10 @@ def _known(connection: Connection, listed: _Listed, spec: SweepSpec) -> _Known:
 def _difference(
     row: SweepRow, before: _Listed, new: Plan, listed: _Listed, known: _Known
 ) -> SweepDifference:
-    both = [
-        (_setting_of(each, before.settings.get(key), new, known), key)
+    settings = [
+        _setting_of(each, before.settings.get(key), new, known)
         for key, each in listed.settings.items()
     ]
-    settings = [each for each, _ in both]
     if listed.is_complete:
         settings += [
             SweepDifference.Setting(kind=_KINDS.REMOVED, label=setting_text(each.setting))
