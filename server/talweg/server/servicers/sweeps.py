@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from talweg.server.servicers.convert import LARGEST_MESSAGE, comparison_message, host_of
@@ -47,21 +48,20 @@ class SweepServicer(SweepServiceServicer):
     async def CreateSweep(  # noqa: D102 - documented in the proto
         self, request: pb.CreateSweepRequest, context: Any
     ) -> pb.CreateSweepResponse:
-        creation, difference = self._services.creation, None
-        if request.edits:
-            # Before any job of the new one has begun.
-            checked = await creation.create(
-                request.spec, request.request_id, validate_only=True, caller=context.peer()
-            )
-            difference = await self._services.difference.difference(
-                checked.sweep_spec, request.edits
-            )
-        row = await creation.create(
+        create = partial(
+            self._services.creation.create,
             request.spec,
             request.request_id,
-            validate_only=request.validate_only,
             caller=context.peer(),
         )
+        difference = None
+        if request.validate_only or request.edits:
+            row = await create(validate_only=True)
+        if request.edits:
+            # Before any job of the new one has begun.
+            difference = await self._services.difference.difference(row.sweep_spec, request.edits)
+        if not request.validate_only:
+            row = await create(validate_only=False)
         return pb.CreateSweepResponse(sweep=await self._message(row), difference=difference)
 
     async def GetSweep(  # noqa: D102
