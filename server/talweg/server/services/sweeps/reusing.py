@@ -158,7 +158,7 @@ def sources(connection: Connection, cells: Sequence[Cell]) -> Mapping[Cell, Sour
         shorter.sort(key=lambda job: job.job_spec.training.epochs)
         possible = [_source(job, cell.epochs) for job in reversed(shorter)]
         going_on = next((each for each in possible if not each.why), None)
-        if going_on is not None or possible:
+        if possible:
             found[cell] = going_on or possible[0]
     return found
 

@@ -182,8 +182,9 @@ def _parameters(spec: SweepSpec, job: JobSpec) -> dict[str, str]:
         "sweep.pruning": spec.pruning.WhichOneof("kind") or "none",
     }
     if spec.HasField("compare"):
+        plan = Plan(spec)
         params["sweep.compares"] = spec.compare.path
-        params["sweep.baseline"] = Plan(spec).searches[Plan(spec).baseline].label
+        params["sweep.baseline"] = plan.searches[plan.baseline].label
         params["sweep.margin"] = spec.compare.margin
     if spec.max_time:
         params["sweep.max_time"] = spec.max_time
