@@ -2,7 +2,7 @@
 
 import pytest
 
-from talweg.worker.tracking.runs import experiment_name
+from talweg.worker.tracking.experiments import experiment_name
 
 
 @pytest.mark.parametrize(

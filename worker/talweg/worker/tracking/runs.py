@@ -29,12 +29,11 @@ from mlflow.environment_variables import (
     MLFLOW_HTTP_REQUEST_MAX_RETRIES,
     MLFLOW_HTTP_REQUEST_TIMEOUT,
 )
-from mlflow.exceptions import MlflowException
 
-from talweg.spec.projects import DEFAULT_PROJECT
 from talweg.spec.tracking import run_page
 from talweg.worker.tracking.backends.backend import Backend, HttpBackend
 from talweg.worker.tracking.errors import RefusedError, RunGoneError
+from talweg.worker.tracking.experiments import find_or_make_experiment
 from talweg.worker.tracking.outputs.labels import cut
 from talweg.worker.tracking.outputs.training_data import TrainingData
 from talweg.worker.tracking.spool import Point
@@ -45,8 +44,6 @@ MAX_ENTITIES = 1000
 MAX_PARAM_LENGTH = 6000
 MAX_TAG_LENGTH = 5000
 
-# By which MLflow's pages open on training runs, not on traces of language models.
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 JOB_TAG, SWEEP_TAG, KIND_TAG = "talweg.job", "talweg.sweep", "talweg.kind"
 PROJECT_TAG = "talweg.project"
 
@@ -108,7 +105,7 @@ class Runs:
         with self._experiments_lock:
             if name not in self._experiments:
                 self._experiments[name] = self._ask(
-                    lambda client: _find_or_make_experiment(client, name)
+                    lambda client: find_or_make_experiment(client, name)
                 )
             return self._experiments[name]
 
@@ -380,33 +377,3 @@ class Runs:
             end_ms: When the job ended.
         """
         self._ask(lambda client: client.set_terminated(run_id, status, end_ms))
-
-
-def experiment_name(experiment: str, project: str | None) -> str:
-    """Return the name of an experiment in MLflow: those of two projects are never one.
-
-    Args:
-        experiment: As the spec names it.
-        project: Whose it is; empty or None where an earlier version has not said.
-    """
-    project = project or DEFAULT_PROJECT
-    return experiment if project == DEFAULT_PROJECT else f"{project}/{experiment}"
-
-
-def _find_or_make_experiment(client: MlflowClient, name: str) -> str:
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        try:
-            made: str = client.create_experiment(name, tags=EXPERIMENT_TAGS)
-            return made
-        except MlflowException as exc:
-            # Another machine's delivery was first.
-            if exc.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            experiment = client.get_experiment_by_name(name)
-            if experiment is None:
-                raise
-    experiment_id: str = experiment.experiment_id
-    if experiment.lifecycle_stage == LifecycleStage.DELETED:
-        client.restore_experiment(experiment_id)
-    return experiment_id

@@ -14,6 +14,7 @@ from talweg.spec.projects import DEFAULT_PROJECT
 from talweg.spec.sweeps import TAG_SWEEP
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.errors import RefusedError, RunGoneError
+from talweg.worker.tracking.experiments import experiment_name
 from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.outputs.views import LOSS_LABEL_TAG
 from talweg.worker.tracking.record import Record
@@ -24,7 +25,6 @@ from talweg.worker.tracking.runs import (
     SWEEP_TAG,
     RunId,
     Runs,
-    experiment_name,
 )
 from talweg.worker.tracking.spool import now_ms
 

@@ -15,8 +15,9 @@ from talweg.v1.jobs_pb2 import TrackingRun
 from talweg.v1.sweeps_pb2 import Sweep
 from talweg.v1.workers_pb2 import SetSweepRunRequest, SweepRun
 from talweg.worker.tracking.errors import NothingDoneError, RefusedError, RunGoneError
+from talweg.worker.tracking.experiments import experiment_name
 from talweg.worker.tracking.record import Record
-from talweg.worker.tracking.runs import RunId, Runs, experiment_name
+from talweg.worker.tracking.runs import RunId, Runs
 from talweg.worker.tracking.sweep_delivery.contents import (
     STATUS,
     first_job,
