@@ -20,6 +20,7 @@ WorkerError
     │   └── NothingDoneError    and nothing of the call can have happened, or happen yet
     ├── TrackingBusyError   the server failed at this call: keep, and try others meanwhile
     ├── RunGoneError        the run does not exist, or somebody deleted it
+    │   └── RunDeletedError     somebody deleted it
     └── RefusedError        this call will never succeed
 
 Those of one module alone stand in that module. A ValueError says that an argument is wrong; bugs

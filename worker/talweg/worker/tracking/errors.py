@@ -43,6 +43,10 @@ class RunGoneError(TrackingError):
     """The run does not exist, or somebody deleted it."""
 
 
+class RunDeletedError(RunGoneError):
+    """Somebody deleted the run; it is not that MLflow has lost it."""
+
+
 class RefusedError(TrackingError):
     """This call will never succeed as it is."""
 

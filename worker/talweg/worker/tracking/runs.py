@@ -32,7 +32,7 @@ from mlflow.environment_variables import (
 
 from talweg.spec.tracking import run_page
 from talweg.worker.tracking.backends.backend import Backend, HttpBackend
-from talweg.worker.tracking.errors import RefusedError, RunGoneError
+from talweg.worker.tracking.errors import RefusedError, RunDeletedError
 from talweg.worker.tracking.experiments import find_or_make_experiment
 from talweg.worker.tracking.outputs.labels import cut
 from talweg.worker.tracking.outputs.training_data import TrainingData
@@ -167,11 +167,12 @@ class Runs:
         """Return the run as MLflow has it.
 
         Raises:
-            RunGoneError: It does not exist, or somebody deleted it.
+            RunDeletedError: Somebody deleted it.
+            RunGoneError: It does not exist.
         """
         run: Run = self._ask(lambda client: client.get_run(run_id))
         if run.info.lifecycle_stage == LifecycleStage.DELETED:
-            raise RunGoneError(f"run {run_id} was deleted")
+            raise RunDeletedError(f"run {run_id} was deleted")
         return run
 
     def high_water(self, run_id: str) -> dict[str, int]:

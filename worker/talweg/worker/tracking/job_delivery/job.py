@@ -12,6 +12,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
 from talweg.worker.tracking.errors import (
     RefusedError,
+    RunDeletedError,
     RunGoneError,
     TrackingAwayError,
     TrackingBusyError,
@@ -229,12 +230,13 @@ class JobDelivery:
         """Drop the rest where a person deleted the run; send all again where MLflow lost it."""
         try:
             self._runs.get(self._state.run_id)
-        except RunGoneError as exc:
-            if "was deleted" not in str(exc):
-                log.warning("%s: MLflow has lost its run; sending all again", self.job_id)
-                self._state = DeliveryState(replaces=self._state.run_id)
-                self._save()
-                return False
+        except RunDeletedError:
+            pass
+        except RunGoneError:
+            log.warning("%s: MLflow has lost its run; sending all again", self.job_id)
+            self._state = DeliveryState(replaces=self._state.run_id)
+            self._save()
+            return False
         else:
             raise TrackingBusyError(str(error)) from error
         if not self._job_has_ended():

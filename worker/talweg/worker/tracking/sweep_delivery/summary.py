@@ -14,7 +14,12 @@ from talweg.spec.sweeps import sweep_title
 from talweg.v1.jobs_pb2 import TrackingRun
 from talweg.v1.sweeps_pb2 import Sweep
 from talweg.v1.workers_pb2 import SetSweepRunRequest, SweepRun
-from talweg.worker.tracking.errors import NothingDoneError, RefusedError, RunGoneError
+from talweg.worker.tracking.errors import (
+    NothingDoneError,
+    RefusedError,
+    RunDeletedError,
+    RunGoneError,
+)
 from talweg.worker.tracking.experiments import experiment_name
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import RunId, Runs
@@ -93,11 +98,11 @@ class SummaryDelivery:
             try:
                 self._runs.get(known.run_id)
                 return known
-            except RunGoneError as exc:
-                if "was deleted" in str(exc):
-                    log.warning("%s: its summary run was deleted, and stays so", self._name)
-                    self._set(known, expected=known.run_id, due=due, complete=True, deleted=True)
-                    return None
+            except RunDeletedError:
+                log.warning("%s: its summary run was deleted, and stays so", self._name)
+                self._set(known, expected=known.run_id, due=due, complete=True, deleted=True)
+                return None
+            except RunGoneError:
                 log.warning("%s: MLflow has lost its summary run; writing all again", self._name)
         experiment_id = self._runs.experiment(
             experiment_name(first_job(sweep.spec).experiment, sweep.project)
