@@ -103,7 +103,7 @@ def test_a_run_that_is_made_late_is_put_away(
     # MLflow may be at work on another one.
     assert spool_files(settings) == [job_id(name)]
     assert tracking.get_run(kept.info.run_id).info.status == "RUNNING"
-    monkeypatch.setattr(home, "_AT_WORK_MS", 0)
+    monkeypatch.setattr(home, "AT_WORK_S", 0.0)
     delivery.deliver()
     assert spool_files(settings) == []
     assert f"second run {surplus.info.run_id} beside {kept.info.run_id}" in caplog.text

@@ -44,7 +44,7 @@ VALUES = {"mse": 3.0, "mae": 1.0, "huber": 2.0}
 
 @pytest.fixture(autouse=True)
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summary, "_AT_WORK_S", 0.0)
+    monkeypatch.setattr(summary, "AT_WORK_S", 0.0)
 
 
 class Swept:
@@ -258,7 +258,7 @@ def test_a_second_summary_that_comes_late_is_put_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    monkeypatch.setattr(summary, "_AT_WORK_S", 600.0)
+    monkeypatch.setattr(summary, "AT_WORK_S", 600.0)
     swept = Swept(jobs, "late")
     swept.work()
     duty = duty_of(replace(settings, tracking_uri=proxy.url))
@@ -274,7 +274,7 @@ def test_a_second_summary_that_comes_late_is_put_away(
     assert not swept.get().tracking.complete
     proxy.opened.set()
     wait_until(lambda: len(summaries(tracking, "late")) == 2, timeout=20, what="a second one")
-    monkeypatch.setattr(summary, "_AT_WORK_S", 0.0)
+    monkeypatch.setattr(summary, "AT_WORK_S", 0.0)
     assert duty.carry_out() == 1
     (run,) = summaries(tracking, "late")
     assert run.info.run_id == kept.info.run_id == swept.get().tracking.run_id

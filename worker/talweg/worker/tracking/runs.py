@@ -46,6 +46,13 @@ MAX_TAG_LENGTH = 5000
 
 JOB_TAG, SWEEP_TAG, KIND_TAG = "talweg.job", "talweg.sweep", "talweg.kind"
 PROJECT_TAG = "talweg.project"
+SURPLUS_TAG = "talweg.surplus_of"
+"""Of a second run that holds something: the run that counts."""
+AT_WORK_S = 30.0
+"""How long MLflow may work on a request whose caller has left, once it answers others again.
+
+It waits up to 20 s for a SQLite database that somebody has locked.
+"""
 
 
 def longest_call_seconds() -> float:
@@ -149,7 +156,7 @@ class Runs:
         Args:
             experiment_id: Of `experiment`.
             name: For people.
-            start_ms: When the job's first attempt began.
+            start_ms: When the job's first attempt began, or the sweep.
             tags: Those by which `find` finds it among them.
         """
         run = self._ask(
@@ -185,11 +192,11 @@ class Runs:
         return {point.step for point in points}
 
     def put_away(self, surplus: Run, *, kept: str) -> str:
-        """Delete a job's second run; one that holds something is closed and marked instead.
+        """Delete the second run of a job or sweep; close and mark one that holds something.
 
         Args:
             surplus: The run that nobody needs.
-            kept: The id of the job's run.
+            kept: The id of the run that counts.
 
         Returns:
             What was done, for people.
@@ -198,7 +205,7 @@ class Runs:
         if not (data.metrics or data.params or (inputs and inputs.dataset_inputs)):
             self.delete(run_id)
             return "deleted"
-        self.log(run_id, tags={"talweg.surplus_of": kept})
+        self.log(run_id, tags={SURPLUS_TAG: kept})
         self._ask(lambda client: client.set_terminated(run_id, "KILLED"))
         return "closed, since it holds something"
 

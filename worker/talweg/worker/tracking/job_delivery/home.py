@@ -19,6 +19,7 @@ from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.outputs.views import LOSS_LABEL_TAG
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import (
+    AT_WORK_S,
     JOB_TAG,
     KIND_TAG,
     PROJECT_TAG,
@@ -27,10 +28,6 @@ from talweg.worker.tracking.runs import (
     Runs,
 )
 from talweg.worker.tracking.spool import now_ms
-
-# How long MLflow may work on a request whose caller has left, once it answers others again. It
-# waits up to 20 s for a SQLite database that somebody has locked.
-_AT_WORK_MS = 30_000
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +124,7 @@ def close_surplus(
     if state.creating or state.creating_model:
         # What was made is still to be found, and is then needed.
         return False
-    if now_ms() - state.unanswered_ms < _AT_WORK_MS:
+    if now_ms() - state.unanswered_ms < 1000 * AT_WORK_S:
         return False
     for other in runs.find(experiment_id=run.experiment_id, tags={JOB_TAG: job_id}):
         if (surplus := other.info.run_id) != run.run_id:

@@ -22,7 +22,7 @@ from talweg.worker.tracking.errors import (
 )
 from talweg.worker.tracking.experiments import experiment_name
 from talweg.worker.tracking.record import Record
-from talweg.worker.tracking.runs import RunId, Runs
+from talweg.worker.tracking.runs import AT_WORK_S, SURPLUS_TAG, RunId, Runs
 from talweg.worker.tracking.sweep_delivery.contents import (
     STATUS,
     first_job,
@@ -33,9 +33,6 @@ from talweg.worker.tracking.sweep_delivery.contents import (
 from talweg.worker.tracking.sweep_delivery.reading import SweepReader
 
 REPORT, SWEEP_FILE = "report.html", "sweep.yaml"
-SURPLUS_TAG = "talweg.surplus_of"
-# How long MLflow may work on a request whose caller has left, once it answers others again.
-_AT_WORK_S = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +171,7 @@ class SummaryDelivery:
             return True
         if self._answered_at is None:
             self._answered_at = time.monotonic()
-        if time.monotonic() - self._answered_at < _AT_WORK_S:
+        if time.monotonic() - self._answered_at < AT_WORK_S:
             return False
         tags = identity(Sweep(name=self._name))
         for other in self._runs.find(experiment_id=run.experiment_id, tags=tags):
