@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests._parts import wait_until
 from tests.client.commands import Talweg
 from tests.client.sweeps.training import Training, Value
 
@@ -193,14 +194,17 @@ def test_too_short_a_time_says_how_long_it_takes(
     talweg: Talweg, client: Client, train: Train
 ) -> None:
     def slow(spec: JobSpec) -> float:
-        # The 22 jobs of the smallest study need more than a minute.
-        time.sleep(3)
+        # By the record, since that tells the study how long a job takes: so long that the jobs
+        # of the smallest one need all 20 seconds, of which it takes four fifths at the most.
+        [pilot] = client.jobs()
+        end = pilot.message.start_time.ToMicroseconds() / 1e6 + 20 / LEAST_JOBS
+        wait_until(lambda: time.time() > end, timeout=10, what="the pilot is slow")
         return 1.0
 
     train(slow)
-    done = talweg("study", "wine", "--budget", "1m")
+    done = talweg("study", "wine", "--budget", "20s")
     assert done.status == 2
-    assert re.search(r"budget: found 1m; allowed at least \d+ (s|min)\. one job takes", done.err)
+    assert re.search(r"budget: found 20s; allowed at least \d+ (s|min)\. one job takes", done.err)
     assert list(client.sweeps()) == []
 
 
