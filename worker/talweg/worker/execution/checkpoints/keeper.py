@@ -25,7 +25,7 @@ this job, or of the job that it continues, is said and passed over, and no file 
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from talweg.blobs import Blobs, UnsafePathError
 from talweg.spec import CheckpointName, checkpoint_folder, from_dict, to_dict
@@ -33,6 +33,7 @@ from talweg.v1.jobs_pb2 import Checkpoint, LogLine
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Assignment, Kept
 from talweg.worker.errors import StoreAwayError, UserSpecError
+from talweg.worker.execution.checkpoints.interface import ProgressLog, Stopwatch
 from talweg.worker.execution.checkpoints.ledger import CheckpointLedger, names_of
 from talweg.worker.execution.checkpoints.reader import CheckpointReader
 from talweg.worker.execution.checkpoints.search import CheckpointSearch
@@ -46,36 +47,6 @@ MOST_FOR_GOOD = 900
 """No more are kept for good: the record holds a thousand of a job."""
 
 log = logging.getLogger(__name__)
-
-
-class ProgressLog(Protocol):
-    """Where the attempt tells what happens, and what of that goes with a checkpoint."""
-
-    def log(self, level: LogLine.Level.ValueType, text: str) -> None:
-        """Take a line for people."""
-
-    def summary_state(self) -> Mapping[str, Any]:
-        """Put all points on disk that were told of, and give what sums them up."""
-
-    def go_on(self, summaries: Mapping[str, Any]) -> None:
-        """Go on from what `summary_state` gave."""
-
-    def untold(self) -> Sequence[Mapping[str, Any]]:
-        """Return the events that the server may not know yet, as JSON values."""
-
-    def tell_again(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Tell what `untold` gave."""
-
-
-class Stopwatch(Protocol):
-    """How long the job has trained."""
-
-    @property
-    def seconds(self) -> float:
-        """Seconds, in all attempts together."""
-
-    def go_on_after(self, seconds: float) -> None:
-        """Earlier attempts have trained for so long."""
 
 
 class CheckpointKeeper:
