@@ -12,6 +12,7 @@ from tests.worker._jobs import Jobs
 from tests.worker.tracking.proxies import Proxy
 
 from talweg.reports import ReportContents
+from talweg.server.services.sweep_runs import HELD_FOR
 from talweg.spec import from_dict
 from talweg.v1.jobs_pb2 import Event, Job, MetricPoint, MetricSummary, Outcome
 from talweg.v1.options_pb2 import MINIMIZE
@@ -31,6 +32,7 @@ from talweg.v1.workers_pb2 import (
     ReportProgressRequest,
 )
 from talweg.worker.settings import Settings
+from talweg.worker.tracking import runs
 from talweg.worker.tracking.delivery import Delivery
 from talweg.worker.tracking.errors import TrackingAwayError
 from talweg.worker.tracking.sweep_delivery import summary
@@ -293,6 +295,10 @@ def test_a_summary_that_a_person_has_deleted_stays_away(
     assert duty_of(settings).carry_out() == 1
     assert summaries(tracking, "deleted") == []
     assert swept.get().tracking.deleted
+
+
+def test_a_summary_is_held_for_longer_than_mlflow_may_work_on_it() -> None:
+    assert HELD_FOR.total_seconds() > runs.AT_WORK_S
 
 
 def test_names_of_metrics_are_such_as_mlflow_takes_and_differ() -> None:

@@ -29,7 +29,7 @@ def read(client: "Client", sweep: "Sweep") -> ReportContents:
 
     Args:
         client: Reads the jobs.
-        sweep: Ended, or so far.
+        sweep: One that has ended, or that goes on.
 
     Raises:
         TalwegError: An error of the server.
