@@ -1,6 +1,5 @@
 """Which calls are tried again, for how long, and what comes of it."""
 
-import time
 from datetime import timedelta
 
 import grpc
@@ -71,15 +70,14 @@ def test_retries_end_with_the_calls_deadline(faulty: FaultyServer) -> None:
     assert 3 <= faulty.calls.count("SubmitJob") < 20
 
 
+# Far from the hour that its calls may take.
+@pytest.mark.timeout(300)
 def test_server_that_is_never_there_is_given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "FIRST_CONTACT_SECONDS", 0.3)
     address = f"127.0.0.1:{free_port()}"
-    with Client(address, timeout=timedelta(minutes=5)) as client:
-        started = time.monotonic()
+    with Client(address, timeout=timedelta(hours=1)) as client:
         with pytest.raises(Unavailable) as raised:
             client.submit(sample())
-        # Far from the five minutes.
-        assert time.monotonic() - started < 60
     assert address in str(raised.value)
     assert "talweg up" in str(raised.value)
 
