@@ -23,11 +23,6 @@ ENDINGS: Final[Mapping[int, str]] = {
 }
 """The ending of a file of each format."""
 
-PICTURE_ENDINGS: Final = (
-    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff",
-)  # fmt: skip
-"""What the names of pictures end in."""
-
 ARRAY: Final = "prediction"
 """The name of the array that holds a model's output as it is."""
 

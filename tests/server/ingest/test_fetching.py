@@ -11,7 +11,7 @@ import pytest
 
 from talweg.ingest.fetching import fetch, local
 from talweg.ingest.fetching.folder import Member
-from talweg.ingest.fetching.remote import RemoteSource
+from talweg.ingest.fetching.remote import RemoteFolder, RemoteSource
 from talweg.ingest.fetching.source import CannotFetchError
 from talweg.server.errors import DiskFull
 from talweg.server.services.stored_datasets.fetching import _found
@@ -58,6 +58,14 @@ def test_an_object_that_changes_is_refused(tmp_path: Path, memory: Any) -> None:
     memory.pipe_file("/bucket/houses.csv", b"a,b\n1,3\n")
     with pytest.raises(CannotFetchError, match="has changed while it was read"):
         fetch._fetched(source, URI, tmp_path / "other", MOST)
+
+
+@pytest.mark.parametrize("key", ["photos/../x.png", "photos/./x.png", "photos//x.png"])
+def test_a_key_that_is_no_path_is_refused(memory: Any, key: str) -> None:
+    memory.pipe_file("/bucket/photos/a.png", b"x")
+    memory.store[f"/bucket/{key}"] = memory.store["/bucket/photos/a.png"]
+    with pytest.raises(CannotFetchError, match="with the key"):
+        RemoteFolder(memory, "/bucket/photos")
 
 
 class Shrinking(local.LocalFolder):

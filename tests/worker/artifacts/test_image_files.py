@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 from tests.worker.artifacts.test_trained import untrained
 
-from talweg.ingest.images import decode, layout
-from talweg.spec.predictions import PICTURE_ENDINGS
+from talweg.ingest.images import decode
 from talweg.worker.artifacts import image_files
 from talweg.worker.artifacts.image_files import read_images
 from talweg.worker.artifacts.trained import TrainedModel
@@ -52,7 +51,6 @@ def pictures(folder: Path) -> list[Path]:
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 7), (4, 8, 8)])
 def test_pictures_are_decoded_as_uploads_are(shape: tuple[int, int, int], tmp_path: Path) -> None:
     files = pictures(tmp_path / "new")
-    assert PICTURE_ENDINGS == layout.IMAGE_ENDINGS
     found = read_images(tmp_path / "new", shape)
     pixels = found.pixels
     assert found.names == [file.relative_to(tmp_path / "new").as_posix() for file in files]
@@ -125,6 +123,11 @@ def test_an_archive_is_read_like_a_folder(tmp_path: Path) -> None:
     found = read_images(path, (1, 8, 8))
     assert (found.names, found.sizes) == (["a.png", "b/2.png"], [(6, 4), (8, 8)])
     np.testing.assert_array_equal(found.pixels[0], decode._pixels(files["a.png"], "L", 8, 8))
+    for name, content in files.items():
+        (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "new" / name).write_bytes(content)
+    of_folder = read_images(tmp_path / "new", (1, 8, 8))
+    assert (of_folder.names, of_folder.sizes) == (found.names, found.sizes)
 
 
 def test_hostile_archives_are_refused_by_name(

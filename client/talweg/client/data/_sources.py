@@ -13,11 +13,10 @@ from typing import Any
 
 from talweg.client._errors import InvalidRequest
 from talweg.spec.stored import is_dataset_name
+from talweg.spec.stored.files import is_junk
 
 _BLOCK = 1024 * 1024
 _MAX_NAME = 100
-# Left by file managers and editors; no image and no label.
-_JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _ARRAY_MODULE = "numpy"
 
 
@@ -100,7 +99,7 @@ def _pack(folder: Path, target: Path) -> None:
     files = sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and not _is_junk(path.relative_to(folder))
+        if path.is_file() and not is_junk(path.relative_to(folder).parts)
     )
     if not files:
         raise InvalidRequest(f"the folder {folder} holds no files")
@@ -113,10 +112,6 @@ def _pack(folder: Path, target: Path) -> None:
             info.size = path.stat().st_size
             with path.open("rb") as file:
                 archive.addfile(info, file)
-
-
-def _is_junk(path: Path) -> bool:
-    return any(part.startswith(".") or part in _JUNK for part in path.parts)
 
 
 def _write(data: object, file: Path) -> str:

@@ -15,10 +15,10 @@ from talweg.spec.predictions import (
     ARRAY,
     ENDINGS,
     MAX_PICTURES_BYTES,
-    PICTURE_ENDINGS,
     format_of,
     most_bytes,
 )
+from talweg.spec.stored.files import IMAGE_ENDINGS, images_below
 from talweg.v1.predictions_pb2 import PredictionTable, PredictRequest, PredictResponse
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _is_frame(data: Any) -> bool:
 
 
 def _of_file(path: Path) -> PredictionTable:
-    if path.is_dir() or path.suffix.lower() in PICTURE_ENDINGS:
+    if path.is_dir() or path.suffix.lower() in IMAGE_ENDINGS:
         return PredictionTable(format=_ZIP, content=_packed(path))
     format_ = _format(path, "read")
     most = most_bytes(format_)
@@ -149,9 +149,9 @@ def _packed(path: Path) -> bytes:
     """
     files = [path]
     if path.is_dir():
-        files = sorted(each for each in path.rglob("*") if each.suffix.lower() in PICTURE_ENDINGS)
+        files = images_below(path)
     if not files:
-        raise InvalidRequest(f"{path} holds no pictures: they end in {', '.join(PICTURE_ENDINGS)}")
+        raise InvalidRequest(f"{path} holds no pictures: they end in {', '.join(IMAGE_ENDINGS)}")
     total = sum(each.stat().st_size for each in files)
     if total > MAX_PICTURES_BYTES:
         raise InvalidRequest(_too_many(path, len(files), total))
@@ -170,7 +170,7 @@ def _too_many(path: Path, count: int, num_bytes: int) -> str:
     holds = (
         f"holds {count:,} pictures of {num_bytes:,} bytes"
         if path.is_dir()
-        else (f"has {num_bytes:,} bytes")
+        else f"has {num_bytes:,} bytes"
     )
     return (
         f"{path} {holds}, and a worker predicts for at most {MAX_PICTURES_BYTES:,} at once: send "

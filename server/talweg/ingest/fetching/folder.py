@@ -11,7 +11,6 @@ from typing import IO, Any
 from talweg.ingest.fetching.source import CannotFetchError, Source
 from talweg.ingest.problems import quoted
 
-_JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _MOST_FILES = 1_000_000
 _PIECE = 1 << 20
 
@@ -142,11 +141,6 @@ class _Stream(io.RawIOBase):
         buffer[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
-
-
-def is_junk(parts: Iterable[str]) -> bool:
-    """Tell whether a file is hidden, or left by a file manager."""
-    return any(part.startswith(".") or part in _JUNK for part in parts)
 
 
 def _header(member: Member) -> bytes:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from talweg.ingest.fetching.folder import FolderSource, Member, is_junk
+from talweg.ingest.fetching.folder import FolderSource, Member
 from talweg.ingest.fetching.source import CannotFetchError, Source
 from talweg.ingest.problems import quoted
+from talweg.spec.stored.files import is_junk
 from talweg.spec.stored.uris import ROOTS, DataUri
 
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW

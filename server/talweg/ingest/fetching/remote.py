@@ -5,9 +5,10 @@ from typing import IO, Any
 
 import fsspec
 
-from talweg.ingest.fetching.folder import FolderSource, Member, is_junk
+from talweg.ingest.fetching.folder import FolderSource, Member
 from talweg.ingest.fetching.source import CannotFetchError, Source
 from talweg.ingest.problems import quoted
+from talweg.spec.stored.files import is_junk
 from talweg.spec.stored.uris import DataUri
 
 _PACKAGES = {"s3": "s3fs"}
@@ -83,9 +84,9 @@ class RemoteFolder(FolderSource):
             if name.endswith("/") or not name or is_junk(parts):
                 # Consoles of stores make empty objects for folders.
                 continue
-            if not all(parts) or ".." in parts:
+            if not all(parts) or not {".", ".."}.isdisjoint(parts):
                 found = f"{quoted(self._path)} with the key {quoted(path)}"
-                raise CannotFetchError(found, "keys that are paths, without // and ..", "")
+                raise CannotFetchError(found, "keys that are paths, without //, . and ..", "")
             yield Member(name, int(info["size"]), _fingerprint(info))
 
     def _open(self, member: Member) -> IO[bytes]:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from talweg.ingest.problems import Problem, Refused, quoted
 from talweg.ingest.request import Request
 from talweg.ingest.tar_members import members_of
+from talweg.spec.stored.files import is_junk
 
 MOST_FILES = 1_000_000
 _MOST_FILE_BYTES = 1 << 28
-# What file managers leave in folders.
-_LITTER = ("Thumbs.db", "desktop.ini")
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def open_archive(request: Request) -> Iterator[Archive]:
             problem = _problem(member)
             if problem is not None:
                 problems.append(problem)
-            elif member.isreg() and not _is_litter(member.name):
+            elif member.isreg() and not is_junk(member.name.split("/")):
                 entries.append(Entry(_clean(member.name), member))
         numbers = Counter(entry.name for entry in entries)
         problems += [
@@ -115,12 +114,6 @@ def _problem(member: tarfile.TarInfo) -> Problem | None:
     if member.size > _MOST_FILE_BYTES:
         return Problem(place, f"{member.size:,} bytes", f"at most {_MOST_FILE_BYTES:,} per file")
     return None
-
-
-def _is_litter(name: str) -> bool:
-    parts = name.split("/")
-    hidden = any(part.startswith(".") and part != "." for part in parts)
-    return hidden or "__MACOSX" in parts or parts[-1] in _LITTER
 
 
 def _below_one_folder(entries: Sequence[Entry]) -> Sequence[Entry]:

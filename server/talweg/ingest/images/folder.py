@@ -6,7 +6,7 @@ from talweg.ingest.images.archive import Archive, Entry, open_archive
 from talweg.ingest.images.coco import ANNOTATIONS, has_coco, read_coco
 from talweg.ingest.images.decode import decode, shapes_of
 from talweg.ingest.images.labels import LABELS, label_column, labels_of
-from talweg.ingest.images.layout import CLASSES, IMAGE_ENDINGS, file_name, is_image, lies_in
+from talweg.ingest.images.layout import CLASSES, file_name, is_image, lies_in
 from talweg.ingest.images.masks import has_masks, read_with_masks
 from talweg.ingest.images.reading import Reading, image_column
 from talweg.ingest.images.voc import ENDING as VOC_ENDING
@@ -16,6 +16,7 @@ from talweg.ingest.images.yolo import LABELS as BOXES
 from talweg.ingest.images.yolo import has_yolo, read_yolo
 from talweg.ingest.problems import Problem, Refused, names_text
 from talweg.ingest.request import Content, Request
+from talweg.spec.stored.files import IMAGE_ENDINGS
 from talweg.v1.datasets_pb2 import ReadOptions
 
 _BESIDE = (".txt", ".md", ".json", ".html", ".url", ".yaml", ".yml")

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from talweg.ingest.images.archive import Archive, Entry
 from talweg.ingest.problems import Problem, Refused, names_text, quoted
 from talweg.spec.stored import part_named
+from talweg.spec.stored.files import IMAGE_ENDINGS
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-"""What the names of images end in."""
 CLASSES = "classes.txt"
 """Has the name of a class in each line."""
 IMAGES = "images"

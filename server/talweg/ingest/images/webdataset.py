@@ -11,7 +11,6 @@ from talweg.ingest.images.decode import decode, shapes_of
 from talweg.ingest.images.labels import label_column
 from talweg.ingest.images.layout import (
     CLASSES,
-    IMAGE_ENDINGS,
     folders_of,
     is_image,
     refuse_if_any,
@@ -20,6 +19,7 @@ from talweg.ingest.images.masks import read_pairs
 from talweg.ingest.images.reading import Reading, image_column, split_columns
 from talweg.ingest.problems import MOST_PROBLEMS, Problem, quoted
 from talweg.ingest.request import Column
+from talweg.spec.stored.files import IMAGE_ENDINGS
 from talweg.v1.datasets_pb2 import ReadOptions
 
 _CLASS = ".cls"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from talweg.spec.predictions import PICTURE_ENDINGS
+from talweg.spec.stored.files import IMAGE_ENDINGS, images_below, is_junk
 
 _ARCHIVE = ".zip"
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -28,8 +28,6 @@ _MOST_PIXELS = 100_000_000
 _MOST_FILES = 10_000
 # Of all files of an archive: some bytes can hold very many.
 _MOST_UNPACKED = 512 * 2**20
-# What file managers leave in archives.
-_LITTER = "__MACOSX"
 # What Pillow and zipfile raise for files that are damaged or made to break them.
 _DAMAGED = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError,
@@ -52,7 +50,7 @@ class Pictures:
 
 def are_images(path: Path) -> bool:
     """Return whether a path is a folder, or by its name a picture or an archive of pictures."""
-    return path.is_dir() or path.suffix.lower() in (*PICTURE_ENDINGS, _ARCHIVE)
+    return path.is_dir() or path.suffix.lower() in (*IMAGE_ENDINGS, _ARCHIVE)
 
 
 def read_images(path: Path, shape: Sequence[int]) -> Pictures:
@@ -90,7 +88,7 @@ def read_images(path: Path, shape: Sequence[int]) -> Pictures:
     if broken:
         raise ValueError(f"{path}: {'; '.join(broken)}")
     if not names:
-        raise ValueError(f"{path} holds no pictures: they end in {', '.join(PICTURE_ENDINGS)}")
+        raise ValueError(f"{path} holds no pictures: they end in {', '.join(IMAGE_ENDINGS)}")
     return Pictures(np.stack(pixels), names, read)
 
 
@@ -101,7 +99,7 @@ def _files(path: Path) -> Iterator[tuple[str, bytes | Exception]]:
         return
     files = [path]
     if path.is_dir():
-        files = sorted(each for each in path.rglob("*") if each.suffix.lower() in PICTURE_ENDINGS)
+        files = images_below(path)
     if len(files) > _MOST_FILES:
         raise ValueError(f"{path} holds {len(files):,} pictures, but at most {_MOST_FILES:,} are "
                          "predicted for at once")  # fmt: skip
@@ -161,8 +159,7 @@ def _members(path: Path) -> Iterator[tuple[str, bytes | Exception]]:
 
 def _is_picture(name: str) -> bool:
     path = PurePosixPath(name)
-    hidden = any(part.startswith(".") and part != ".." for part in path.parts)
-    return path.suffix.lower() in PICTURE_ENDINGS and not hidden and _LITTER not in path.parts
+    return path.suffix.lower() in IMAGE_ENDINGS and not is_junk(path.parts)
 
 
 def _decoded(content: bytes, mode: str) -> Image.Image:
