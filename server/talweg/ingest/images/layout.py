@@ -1,6 +1,6 @@
 """Where things lie in a folder of images: parts, files beside images, names of classes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from talweg.ingest.images.archive import Archive, Entry
 from talweg.ingest.problems import Problem, Refused, names_text, quoted
@@ -66,20 +66,19 @@ def place_of(entry: Entry, folder: str) -> str:
 
 
 def by_place(
-    entries: Iterable[Entry], folder: str, what: str, problems: list[Problem]
+    entries: Iterable[Entry], place: Callable[[Entry], str], what: str, problems: list[Problem]
 ) -> Mapping[str, Entry]:
     """Return files by what they have in common with others.
 
     Args:
-        entries: In a folder.
-        folder: Its name.
+        entries: Files of one kind.
+        place: Returns what a file has in common with those that belong to it; see `place_of`.
         what: They are, for people.
         problems: Takes files that cannot be told from others.
     """
     places: dict[str, Entry] = {}
     for entry in entries:
-        place = place_of(entry, folder)
-        first = places.setdefault(place, entry)
+        first = places.setdefault(place(entry), entry)
         if first is not entry:
             problems.append(
                 Problem(

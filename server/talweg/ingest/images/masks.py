@@ -1,7 +1,8 @@
-"""Images with masks: a folder images/, and a folder masks/ with a PNG for each image."""
+"""Images with masks: a folder images/, and a folder masks/ with a PNG or TIFF for each image."""
 
 import io
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -164,8 +165,8 @@ def _paired(
     images: Sequence[Entry], masks: Sequence[Entry], problems: list[Problem]
 ) -> list[Entry | None]:
     """Return the mask of each image."""
-    of_images = by_place(images, IMAGES, "image", problems)
-    of_masks = by_place(masks, MASKS, "mask", problems)
+    of_images = by_place(images, partial(place_of, folder=IMAGES), "image", problems)
+    of_masks = by_place(masks, partial(place_of, folder=MASKS), "mask", problems)
     paired = [of_masks.get(place_of(image, IMAGES)) for image in images]
     bare = [image.name for image, mask in zip(images, paired, strict=True) if mask is None]
     if bare:

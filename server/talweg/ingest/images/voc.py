@@ -10,6 +10,7 @@ from talweg.ingest.images.boxes import Boxes
 from talweg.ingest.images.decode import Shape, decode, shapes_of
 from talweg.ingest.images.layout import (
     CLASSES,
+    by_place,
     class_names,
     folders_of,
     is_image,
@@ -99,8 +100,12 @@ class _Annotation:
     objects: list[_Object] = field(default_factory=list)
 
 
-class _Hostile(Exception):
+class _HostileError(Exception):
     """What no file of boxes needs, and what breaks readers of XML."""
+
+    def __init__(self, found: str, allowed: str) -> None:
+        super().__init__(found)
+        self.found, self.allowed = found, allowed
 
 
 class _Parser:
@@ -132,7 +137,10 @@ class _Parser:
         self._path.append(tag)
         self._text.clear()
         if len(self._path) > _MOST_DEPTH:
-            raise _Hostile(f"elements within each other more than {_MOST_DEPTH} deep")
+            raise _HostileError(
+                f"elements within each other more than {_MOST_DEPTH} deep",
+                f"at most {_MOST_DEPTH}",
+            )
         if self._path == ["annotation", "object"]:
             self.annotation.objects.append(_Object())
 
@@ -151,7 +159,7 @@ class _Parser:
 
 
 def _refuse_doctype(*_: object) -> int:
-    raise _Hostile("a document type or an entity")
+    raise _HostileError("a document type or an entity", "XML without either, as Pascal VOC has it")
 
 
 def _annotation(
@@ -169,10 +177,8 @@ def _annotation(
         parser = _Parser()
         try:
             annotation = parser.read(archive.read(file))
-        except _Hostile as exc:
-            found, allowed = str(exc), "XML without either, as Pascal VOC has it"
-            if "deep" in found:
-                allowed = f"at most {_MOST_DEPTH}"
+        except _HostileError as exc:
+            found, allowed = exc.found, exc.allowed
         except (expat.ExpatError, ValueError, LookupError) as exc:
             found = f"content that is no XML ({str(exc)[:100]})"
         else:
@@ -252,17 +258,10 @@ def _paired(
     images: Sequence[Entry], files: Sequence[Entry], problems: list[Problem]
 ) -> list[Entry | None]:
     """Return the file of each image: of the same name, beside it or in a folder of its own."""
-    by_place: dict[str, Entry] = {}
-    for what, entries in (("image", images), ("file of boxes", files)):
-        seen: dict[str, Entry] = {}
-        for entry in entries:
-            first = seen.setdefault(_place(entry), entry)
-            if first is not entry:
-                found = f"a further {what} beside {quoted(first.name)}"
-                allowed = "one file of a name, whatever it ends in"
-                problems.append(Problem(quoted(entry.name), found, allowed))
-        by_place = seen
-    bare = [image.name for image in images if _place(image) not in by_place]
+    of_images = by_place(images, _place, "image", problems)
+    of_files = by_place(files, _place, "file of boxes", problems)
+    paired = [of_files.get(_place(image)) for image in images]
+    bare = [image.name for image, file in zip(images, paired, strict=True) if file is None]
     if bare:
         problems.append(
             Problem(
@@ -271,8 +270,7 @@ def _paired(
                 "an .xml of the same name for each, without objects where there are none",
             )
         )
-    places = {_place(image) for image in images}
-    lost = [file.name for place, file in by_place.items() if place not in places]
+    lost = [file.name for place, file in of_files.items() if place not in of_images]
     if lost:
         problems.append(
             Problem(
@@ -281,7 +279,7 @@ def _paired(
                 "an image of the same name for each file",
             )
         )
-    return [by_place.get(_place(image)) for image in images]
+    return paired
 
 
 def _place(entry: Entry) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from talweg.ingest.images.archive import Archive, Entry
 from talweg.ingest.images.boxes import Boxes
@@ -53,9 +54,9 @@ def read_yolo(archive: Archive, options: ReadOptions, room: int) -> Reading:
     images = [entry for entry in archive.entries if is_image(entry)]
     refuse_outside(images, LABELS, problems)
     images = [image for image in images if lies_in(image, IMAGES)]
-    of_images = by_place(images, IMAGES, "image", problems)
+    of_images = by_place(images, partial(place_of, folder=IMAGES), "image", problems)
     files = by_place(
-        [entry for entry in archive.entries if _is_labels(entry)], LABELS, "file", problems
+        filter(_is_labels, archive.entries), partial(place_of, folder=LABELS), "file", problems
     )
     lost = [entry.name for place, entry in files.items() if place not in of_images]
     if lost:
