@@ -15,6 +15,7 @@ from talweg.worker import data
 from talweg.worker.data import DataSplit
 from talweg.worker.diagnostics.baselines import objects, pixels
 from talweg.worker.tasks.detection.predictions import overlaps_of
+from talweg.worker.tasks.segmentation.task import Segmentation
 
 SCENES: dict[str, Any] = {"digit_scenes": {"num_samples": 60, "noise": 0.1}}
 
@@ -63,15 +64,20 @@ def test_too_many_pixels_are_left_out_and_said_so(monkeypatch: pytest.MonkeyPatc
     spec = job(task="segmentation", dataset=SCENES, model="unet", loss="cross_entropy",
                diagnostics={"baseline": {}})  # fmt: skip
     bundle = data.load(spec)
-    asked, reason = pixels.asked_of(spec, bundle)
+    task = Segmentation(spec, bundle)
+    asked, reason = pixels.asked_of(task, spec, bundle)
     assert (asked.gradient_boosting, asked.linear, reason) == (True, True, "")
     count = bundle.test.x.numel()
     monkeypatch.setattr(pixels, "_MOST_TREES", count * 11 - 1)
-    asked, reason = pixels.asked_of(spec, bundle)
+    asked, reason = pixels.asked_of(task, spec, bundle)
     assert (asked.gradient_boosting, asked.linear) == (False, True)
-    assert f"11 classes of {count:,} test pixels" in reason
+    assert f"{count:,} test pixels for each of 11 classes" in reason
+    # Of two classes there is one tree in each round, however many the data tell apart.
+    spec.task.segmentation.target = spec.task.segmentation.foreground
+    asked, reason = pixels.asked_of(Segmentation(spec, bundle), spec, bundle)
+    assert (asked.gradient_boosting, reason) == (True, "")
     monkeypatch.setattr(pixels, "_MOST_NUMBERS", count - 1)
-    asked, reason = pixels.asked_of(spec, bundle)
+    asked, reason = pixels.asked_of(task, spec, bundle)
     assert (asked.gradient_boosting, asked.linear) == (False, False)
     assert f"{len(bundle.test)} test images of 4,096 numbers" in reason
 

@@ -58,7 +58,7 @@ def baselines_of(
         return Baselines(vectors.embedding_metrics(spec.diagnostics.baseline, bundle))
     seed = spec.training.seed
     if isinstance(task, Segmentation | ImageTranslation):
-        asked, reason = pixels.asked_of(spec, bundle)
+        asked, reason = pixels.asked_of(task, spec, bundle)
         if isinstance(task, Segmentation):
             return Baselines(pixels.mask_metrics(task, asked, bundle, seed=seed), reason)
         return Baselines(pixels.image_metrics(asked, bundle, seed=seed), reason)

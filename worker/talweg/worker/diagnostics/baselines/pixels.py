@@ -17,7 +17,7 @@ from torch import Tensor
 from talweg.v1.spec_pb2 import Baselines, JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.diagnostics.baselines import models
-from talweg.worker.tasks.image_translation.task import psnr, ssim
+from talweg.worker.tasks.image_translation.task import ImageTranslation, psnr, ssim
 from talweg.worker.tasks.segmentation.task import Segmentation, confusion, overlaps
 
 _SCALES = (1.0, 2.0, 4.0, 8.0)
@@ -38,7 +38,9 @@ _MOST_TREES = 20_000_000
 Floats = NDArray[np.float32]
 
 
-def asked_of(spec: JobSpec, bundle: DataBundle) -> tuple[Baselines, str]:
+def asked_of(
+    task: Segmentation | ImageTranslation, spec: JobSpec, bundle: DataBundle
+) -> tuple[Baselines, str]:
     """Return which models are trained, and what is left out and why; empty where nothing is."""
     asked = Baselines()
     asked.CopyFrom(spec.diagnostics.baseline)
@@ -50,13 +52,17 @@ def asked_of(spec: JobSpec, bundle: DataBundle) -> tuple[Baselines, str]:
             f"{_MOST_OF_AN_IMAGE:,} of an image"
         )
     pixels = x.numel() // x.shape[1]
-    trees = bundle.num_targets if bundle.num_targets > 2 else 1
+    trees, of = bundle.num_targets, "channels"
+    if isinstance(task, Segmentation):
+        # Of two classes there is one tree in each round.
+        trees, of = len(task.class_names) if len(task.class_names) > 2 else 1, "classes"
     if not asked.gradient_boosting or pixels * trees <= _MOST_TREES:
         return asked, ""
     asked.gradient_boosting = False
+    each = f" for each of {trees} {of}" if trees > 1 else ""
     return asked, (
-        f"{models.BOOSTING} (scikit-learn) is left out: {trees} classes of {pixels:,} test pixels "
-        f"would take it minutes. It predicts up to {_MOST_TREES // trees:,} pixels"
+        f"{models.BOOSTING} (scikit-learn) is left out: {pixels:,} test pixels{each} would take "
+        f"it minutes. It predicts up to {_MOST_TREES // trees:,}"
     )
 
 

@@ -76,13 +76,15 @@ def embedding_metrics(asked: Baselines, bundle: DataBundle) -> Metrics:
         Its name, and the metrics of its vectors; nothing where it is not asked for, where there
         are too many numbers, or where there is one class.
     """
-    x, x_test = (_vectors(split.x.numpy()) for split in (bundle.train, bundle.test))
-    y = bundle.train.y.numpy()
-    if not asked.linear or x.size > _MOST_NUMBERS or len(np.unique(y)) < 2 or len(x_test) < 2:
+    train, test = bundle.train, bundle.test
+    y = train.y.numpy()
+    is_too_large = train.x.numel() > _MOST_NUMBERS
+    if not asked.linear or is_too_large or len(np.unique(y)) < 2 or len(test) < 2:
         return
+    x, x_test = (_vectors(split.x.numpy()) for split in (train, test))
     with models.one_thread():
         vectors = models.discriminant().fit(x, y).transform(x_test)
-    yield models.LINEAR, vector_metrics(vectors, bundle.test.y.numpy())
+    yield models.LINEAR, vector_metrics(vectors, test.y.numpy())
 
 
 def boosting_left_out(spec: JobSpec, bundle: DataBundle) -> str:
@@ -105,14 +107,11 @@ def boosting_left_out(spec: JobSpec, bundle: DataBundle) -> str:
 def _labelled(
     asked: Baselines, seed: int, x: Floats, y: NDArray[np.int64], x_test: Floats
 ) -> Iterator[tuple[str, Floats]]:
-    """Yield each model's probabilities of the labels (N, L), from a model for each of them."""
-    names = [name for name, _ in models.classifiers(asked, seed=seed)]
-    for name in names:
+    """Yield each model's probabilities of the labels (N, L), from a fit for each of them."""
+    for name, model in models.classifiers(asked, seed=seed):
         with models.one_thread():
-            columns = [
-                _labelled_once(dict(models.classifiers(asked, seed=seed))[name], x, of, x_test)
-                for of in y.T
-            ]
+            # Each fit begins anew.
+            columns = [_labelled_once(model, x, of, x_test) for of in y.T]
         yield name, np.stack(columns, axis=1)
 
 
