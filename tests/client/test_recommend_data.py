@@ -173,6 +173,11 @@ def test_bad_input_is_wrong_usage(
     assert printed.out == ""
 
 
+def test_data_that_may_be_stored_need_the_server(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recommend", "--data", "my-photos"]) == 4
+    assert "no server is known" in capsys.readouterr().err
+
+
 def test_without_the_workers_part_the_error_says_what_to_install() -> None:
     script = (
         "import sys; sys.modules['torch'] = None; from talweg.client.cli._root import run; "

@@ -90,8 +90,7 @@ def look(session: Session, data: str, task: str | None, target: str | None) -> L
 def _may_be_stored(data: str) -> bool:
     """Return whether data are no file, and none of the catalogue by their name."""
     name = data.partition("@")[0]
-    known = {entry.name for entry in spec.datasets()}
-    return not _is_file(data) and is_dataset_name(name) and name not in known
+    return not _is_file(data) and is_dataset_name(name) and name not in _catalogue()
 
 
 def _of_images(session: Session, data: str, task: str | None) -> Look | None:
@@ -99,6 +98,7 @@ def _of_images(session: Session, data: str, task: str | None) -> Look | None:
 
     Raises:
         InvalidRequest: They need a name.
+        Unavailable: The server is away, and the name is no misspelt one of the catalogue.
     """
     try:
         with session.client() as client:
@@ -106,7 +106,9 @@ def _of_images(session: Session, data: str, task: str | None) -> Look | None:
     except NotFound:
         return None
     except Unavailable:
-        # A name that is misspelled is told without a server.
+        if not nearest(data, _catalogue()):
+            raise
+        # That it is misspelt is told without a server.
         return None
     column = target_column(stored, None)
     job = first_job(stored, column, task)
@@ -133,9 +135,14 @@ def _of_stored(session: Session, data: str, task: str | None, target: str) -> Lo
 
 
 def _is_file(data: str) -> bool:
-    if data.partition(":")[0].strip() in {entry.name for entry in spec.datasets()}:
+    if data.partition(":")[0].strip() in _catalogue():
         return False
     return data == "-" or Path(data).suffix.lower() in _SUFFIXES or Path(data).is_file()
+
+
+def _catalogue() -> set[str]:
+    """Return the names of the catalogue's data sets."""
+    return {entry.name for entry in spec.datasets()}
 
 
 def _of_catalogue(data: str) -> JobSpec:
