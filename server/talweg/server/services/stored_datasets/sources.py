@@ -127,8 +127,8 @@ class SourceService:
         except BadUriError as exc:
             raise SpecError([exc.violation]) from exc
         how = data.read.SerializeToString(deterministic=True)
-        wanted = _Wanted(uri, root, data.name or default_name(uri), data.read, how)
-        wanted = replace(wanted, project=current_project())
+        name = data.name or default_name(uri)
+        wanted = _Wanted(uri, root, name, data.read, how, project=current_project())
         # What is wrong with its name must not be found out once it was read.
         self._plan(wanted, _ANY_SHA256, 1, is_folder=False)
         return wanted
