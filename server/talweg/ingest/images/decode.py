@@ -95,14 +95,19 @@ def decode(
         raise Refused(*problems)
     if any((shape.height, shape.width) != (height, width) for shape in shapes):
         notes.append(f"images were resized to {height}×{width} pixels")
+    return pixels, [*notes, *_dark(pixels, shapes)]
+
+
+def _dark(pixels: np.ndarray[Any, Any], shapes: Sequence[Shape]) -> list[str]:
+    """Say that images in 16 bits have lost most of their levels; nothing where they have not."""
     deep = [index for index, shape in enumerate(shapes) if shape.is_deep]
     brightest = max((int(pixels[index].max()) for index in deep), default=_FEW_LEVELS)
-    if brightest < _FEW_LEVELS:
-        notes.append(
-            f"16 bits became 8 by dividing by 256, and {brightest + 1} of 256 levels are left in "
-            f"{len(deep):,} images: stretch their values to the whole range before the upload"
-        )
-    return pixels, notes
+    if brightest >= _FEW_LEVELS:
+        return []
+    return [
+        f"16 bits became 8 by dividing by 256, and {brightest + 1} of 256 levels are left in "
+        f"{len(deep):,} images: stretch their values to the whole range before the upload"
+    ]
 
 
 DECODING_ERRORS = (
