@@ -71,6 +71,7 @@ FILE = '<!DOCTYPE a [<!ENTITY f SYSTEM "file:///etc/passwd">]><annotation>&f;</a
         (voc(thing("dog", 1, 2, 4)), "a bndbox without ymax"),
         (voc(thing("dog", 1, "x", 4, "nan")), 'ymin "x", ymax "nan"'),
         (voc(thing("", 1, 2, 4, 6)), 'the name ""'),
+        (voc(thing("d\tog", 1, 2, 4, 6)), "at most 200 printable characters"),
         (voc(thing("dog", 4, 2, 1, 6)), "width -3"),
         (voc(thing("dog", 1, 2, 9, 6)), "object 1"),
         (voc(size="<width>9</width><height>6</height>"), 'height "6" and width "9"'),

@@ -204,7 +204,7 @@ def _take(
         place = f"{quoted(file.name)}, object {number}"
         if each.name not in classes or len(each.name) > _MOST_CHARS or not each.name.isprintable():
             allowed = f"the name of a class, of at most {_MOST_CHARS} printable characters"
-            if classes and each.name:
+            if each.name and each.name not in classes:
                 some = list(classes)
                 allowed = f"one of {CLASSES}: {', '.join(some[:10])}{' …' if some[10:] else ''}"
             problems.append(Problem(place, f"the name {quoted(each.name)}", allowed))
