@@ -43,7 +43,7 @@ class StackFile:
             _forget_ended(registry)
 
     def write(self, facts: Mapping[str, Any]) -> None:
-        """Write both files atomically."""
+        """Write all of them atomically."""
         text = json.dumps({"format": FORMAT, "pid": os.getpid(), **facts}, indent=2) + "\n"
         for copy in filter(None, (self._pointer, self._registered)):
             # Without a writable home only the copy is missing.
