@@ -7,10 +7,10 @@ PYTHON := $(BIN)/python
 ONCE :=
 DATA := .talweg
 BATCH := client/examples/diabetes_losses.yaml
-# Three processes on two cores, since a third of the time is spent waiting. Tests of one module share
-# their fixtures, so they stay together, and tests/conftest.py keeps modules together that share a stack.
-# Long modules come first as they are collected. The tests start hundreds of programs, each of which would
-# compile the whole source if none could keep its byte code.
+# Four processes on two cores, since tests wait for programs that they have started. Tests of one module
+# share their fixtures, so they stay together, and tests/conftest.py keeps modules together that share a
+# stack. Long modules come first as they are collected. The tests start hundreds of programs, each of which
+# would compile the whole source if none could keep its byte code.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -q -n 4 --dist loadscope \
 	--no-loadscope-reorder
 
