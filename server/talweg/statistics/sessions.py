@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from talweg.statistics.resampled_t import corrected_t_test
 from talweg.statistics.sign_flip import least_differences, sign_flip_test
@@ -28,7 +27,6 @@ _HALF = 10
 # The first look takes most of a level; each further one a fifth of what is left.
 _FIRST_LOOK = 0.8
 _GROWTH = 1.5
-_ROUNDING = 1e-10
 
 
 class Decision(StrEnum):
@@ -206,7 +204,7 @@ def _look(proposal: Proposal, num: int) -> Look:
         least = 2.0 ** (1 - num)
         p = max(corrected_t_test(values, proposal.overlap), least) if num > 1 else 1.0
     else:
-        p = _sign_flip_p(values)
+        p = sign_flip_test(values, exact_to=MOST_PAIRS)
     mean = float(np.mean(values))
     return Look(num, p, mean, (mean > 0) == proposal.higher_is_better and mean != 0)
 
@@ -216,32 +214,3 @@ def _all_finite(differences: Sequence[float]) -> list[float]:
     finite = [abs(each) for each in differences if math.isfinite(each)]
     largest = max(finite, default=1.0) or 1.0
     return [each if math.isfinite(each) else math.copysign(largest, each) for each in differences]
-
-
-def _sign_flip_p(values: Sequence[float]) -> float:
-    """Return the p value of sign flips, exact up to `MOST_PAIRS` pairs.
-
-    Every sum is one of the first half of the signs and one of the second: those of each are
-    listed, and the pairs that reach what was found are counted by a binary search.
-
-    Reference: Horowitz and Sahni 1974, https://doi.org/10.1145/321812.321823
-    """
-    if len(values) > MOST_PAIRS:
-        return sign_flip_test(values)
-    array = np.asarray(values, dtype=float)
-    sizes = np.abs(array)
-    least = abs(float(array.sum())) - _ROUNDING * float(sizes.sum())
-    if least <= 0:
-        return 1.0
-    half = len(sizes) // 2
-    first, second = _sums(sizes[:half]), np.sort(_sums(sizes[half:]))
-    reaching = len(second) - np.searchsorted(second, least - first, side="left")
-    return float(2 * int(reaching.sum()) / 2 ** len(sizes))
-
-
-def _sums(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sums of all choices of signs."""
-    sums = np.zeros(1)
-    for size in sizes:
-        sums = np.concatenate([sums + size, sums - size])
-    return sums

@@ -17,15 +17,16 @@ _ROUNDING = 1e-10
 _SIGNS = 1.0 - 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
 
 
-def sign_flip_test(differences: Sequence[float]) -> float:
+def sign_flip_test(differences: Sequence[float], *, exact_to: int = EXACT_TO) -> float:
     """Return the two-sided p value of a mean difference of 0.
 
     The share of choices of signs whose sum is at least as far from 0 as the sum that was found.
-    Exact up to `EXACT_TO` differences; above, by random choices of a fixed seed, where what was
-    found counts as one of them.
+    Above so many differences by random choices of a fixed seed, where what was found counts as
+    one of them.
 
     Args:
         differences: One or more, independent.
+        exact_to: Number of differences up to which all choices of signs count.
 
     Reference: Fisher 1935, The Design of Experiments, §21; Phipson and Smyth 2010,
         https://doi.org/10.2202/1544-6115.1585
@@ -33,8 +34,8 @@ def sign_flip_test(differences: Sequence[float]) -> float:
     array = np.abs(np.asarray(differences, dtype=float))
     found = abs(float(np.sum(np.asarray(differences, dtype=float))))
     least = found - _ROUNDING * float(array.sum())
-    if len(array) <= EXACT_TO:
-        return float(np.mean(np.abs(_all_sums(array)) >= least))
+    if len(array) <= exact_to:
+        return _exact_share(array, least)
     return (_count_random(array, least) + 1) / (NUM_RESAMPLES + 1)
 
 
@@ -50,10 +51,27 @@ def least_differences(p: float) -> int:
     return max(1, math.ceil(1 - math.log2(p)))
 
 
+def _exact_share(array: NDArray[np.float64], least: float) -> float:
+    """Return the share of all choices of signs whose sum is as far from 0.
+
+    Every sum is one of the first half of the signs and one of the second: those of each are
+    listed, and the pairs that reach it are counted by a binary search.
+
+    Reference: Horowitz and Sahni 1974, https://doi.org/10.1145/321812.321823
+    """
+    if least <= 0:
+        return 1.0
+    half = len(array) // 2
+    first, second = _all_sums(array[:half]), np.sort(_all_sums(array[half:]))
+    reaching = len(second) - np.searchsorted(second, least - first, side="left")
+    # As many are as far below 0.
+    return float(2 * int(reaching.sum()) / 2 ** len(array))
+
+
 def _all_sums(array: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sums of all choices of signs with the first one fixed: the others mirror them."""
-    sums = array[:1]
-    for each in array[1:]:
+    """Return the sums of all choices of signs."""
+    sums = np.zeros(1)
+    for each in array:
         sums = np.concatenate([sums + each, sums - each])
     return sums
 

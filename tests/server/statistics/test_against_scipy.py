@@ -66,6 +66,15 @@ def test_exact_sign_flips(num: int, shift: float) -> None:
         assert sign_flip_test(differences) == pytest.approx(by_scipy.pvalue)
 
 
+def test_sign_flips_are_exact_up_to_where_they_are_to_be() -> None:
+    differences = draw(24, 4, 0.3)
+    exact = sign_flip_test(differences, exact_to=24)
+    # Of all choices of signs, each and its mirror image.
+    assert (exact * 2**23).is_integer()
+    assert not (sign_flip_test(differences) * 2**23).is_integer()
+    assert exact == pytest.approx(sign_flip_test(differences), rel=0.1)
+
+
 def test_ties_count_as_equal_in_spite_of_rounding() -> None:
     # 0.1 + 0.2 is not 0.3: all eight choices with an even number of signs have one sum.
     assert sign_flip_test([0.1, 0.2, 0.3]) == 2 / 8

@@ -1,6 +1,5 @@
 """Decisions of a session: one budget over proposals that come one by one."""
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -15,12 +14,10 @@ from talweg.statistics.sessions import (
     Look,
     Proposal,
     SessionQuestion,
-    _sign_flip_p,
     decide,
     fraction,
     share,
 )
-from talweg.statistics.sign_flip import sign_flip_test
 
 BETTER = tuple(-1.0 - index / 100 for index in range(12))
 WORSE = tuple(1.0 + index / 100 for index in range(12))
@@ -38,16 +35,11 @@ def test_all_shares_and_all_looks_add_up_to_the_budget() -> None:
     assert sum(map(fraction, range(1, 30))) == pytest.approx(1.0)
 
 
-def test_the_p_value_is_that_of_all_choices_of_signs() -> None:
-    values = list(np.random.default_rng(0).normal(0.4, 1, 11))
-    sums = [
-        abs(sum(sign * value for sign, value in zip(signs, values, strict=True)))
-        for signs in itertools.product((-1, 1), repeat=11)
-    ]
-    by_hand = np.mean([each >= abs(sum(values)) - 1e-12 for each in sums])
-    assert _sign_flip_p(values) == pytest.approx(by_hand) == pytest.approx(sign_flip_test(values))
-    # The smallest that so many pairs can have, below what random choices could tell.
-    assert _sign_flip_p([1.0] * MOST_PAIRS) == 2.0 ** (1 - MOST_PAIRS)
+def test_the_p_of_a_look_is_exact_up_to_the_last_one() -> None:
+    all_at_once = Proposal([-1.0] * MOST_PAIRS, is_planned=True, is_complete=True)
+    found = decide(SessionQuestion(0.05, [all_at_once]))
+    # Below what random choices could tell.
+    assert found.proposals[0].looks[0].p == 2.0 ** (1 - MOST_PAIRS)
 
 
 def test_what_was_found_passes_its_level_on_and_what_was_not_holds_its_share() -> None:
