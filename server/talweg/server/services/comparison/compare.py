@@ -7,7 +7,7 @@ stands beside them and does not enter.
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -22,7 +22,7 @@ from talweg.server.services.comparison.comparable import check_known, check_one_
 from talweg.server.services.comparison.marks import outliers
 from talweg.server.services.comparison.measured import Measured, measured
 from talweg.server.store import jobs, listing, metrics
-from talweg.server.store.listing import OrderKey
+from talweg.server.store.listing import Filter, OrderKey
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import JobRow
 from talweg.spec import (
@@ -208,20 +208,7 @@ class ComparisonService:
         where = parse_filter(filter)
 
         def read(connection: Connection) -> Comparison:
-            if ids:
-                by_id = jobs.get_many(connection, ids)
-                missing = next((id_ for id_ in ids if id_ not in by_id), None)
-                if missing is not None:
-                    raise JobNotFound(job_name(missing))
-                rows = [by_id[id_] for id_ in ids]
-            else:
-                rows = listing.select_where(
-                    connection, where, [OrderKey("create_time")], after=None, limit=MAX_JOBS + 1
-                )
-                if len(rows) > MAX_JOBS:
-                    raise InvalidRequest.of(
-                        "filter", f"must match <= {MAX_JOBS:,} jobs, but matches more"
-                    )
+            rows = _selected(connection, ids, where)
             # They train nothing: what they show is of another job.
             rows = [row for row in rows if not row.job_spec.HasField("replay")]
             chosen = metric or common_metric(rows)
@@ -230,17 +217,35 @@ class ComparisonService:
             if not values and rows:
                 check_known(chosen, rows)
             trivial = _trivial(connection, rows, chosen)
-
-            def labels_of(row: JobRow) -> tuple[str, ...]:
-                if labels is not None:
-                    return (labels[row.name],)
-                paths = group_by or DEFAULT_GROUPING
-                return tuple(value_at(row.job_spec, path) for path in paths)
-
+            labels_of = [_labels(row, group_by or DEFAULT_GROUPING, labels) for row in rows]
             compared = _compared(rows, chosen, values, trivial, labels_of)
             return replace(compared, references=_references(connection, rows, compared))
 
         return await self._database.reading(read)
+
+
+def _selected(connection: Connection, ids: Sequence[str], where: Filter) -> list[JobRow]:
+    """Return the jobs with these ids, in their order; without ids, those that a filter matches."""
+    if ids:
+        by_id = jobs.get_many(connection, ids)
+        missing = next((id_ for id_ in ids if id_ not in by_id), None)
+        if missing is not None:
+            raise JobNotFound(job_name(missing))
+        return [by_id[id_] for id_ in ids]
+    rows = listing.select_where(
+        connection, where, [OrderKey("create_time")], after=None, limit=MAX_JOBS + 1
+    )
+    if len(rows) > MAX_JOBS:
+        raise InvalidRequest.of("filter", f"must match <= {MAX_JOBS:,} jobs, but matches more")
+    return rows
+
+
+def _labels(
+    row: JobRow, group_by: Sequence[str], labels: Mapping[str, str] | None
+) -> tuple[str, ...]:
+    if labels is not None:
+        return (labels[row.name],)
+    return tuple(value_at(row.job_spec, path) for path in group_by)
 
 
 def _trivial(connection: Connection, rows: Sequence[JobRow], metric: str) -> Mapping[int, float]:
@@ -275,15 +280,15 @@ def _compared(
     metric: str,
     values: Mapping[int, Measured],
     trivial: Mapping[int, float],
-    labels_of: Callable[[JobRow], tuple[str, ...]],
+    labels_of: Sequence[tuple[str, ...]],
 ) -> Comparison:
     members: dict[tuple[str, ...], list[Row]] = {}
     goal: Goal.ValueType = Goal.GOAL_UNSPECIFIED
-    for job in jobs_:
+    for job, labels in zip(jobs_, labels_of, strict=True):
         spec = job.job_spec
         goal = goal or goal_of(spec, metric)
         row = Row(job, values.get(job.seq), seed_of(spec))
-        members.setdefault(labels_of(job), []).append(row)
+        members.setdefault(labels, []).append(row)
     groups = [
         Group(labels, sorted(rows, key=lambda row: (row.seed, row.job.seq)))
         for labels, rows in members.items()
