@@ -55,6 +55,25 @@ async def proposed(rules: Rules, loss: str, values: Values, num: int = 12) -> Se
     return (await rules.sessions.get(NAME)).answers[-1]
 
 
+async def listed(rules: Rules) -> list[Session]:
+    """List all sessions, on pages of one each."""
+    found: list[Session] = []
+    token = ""
+    while token or not found:
+        page = await rules.sessions.list_page(page_size=1, page_token=token)
+        found += page.sessions
+        token = page.next_token
+    return found
+
+
+def without_details(session: Session) -> Session:
+    listed = Session()
+    listed.CopyFrom(session)
+    for field in ("answers", "tests"):
+        listed.ClearField(field)
+    return listed
+
+
 @on_sqlite
 async def test_proposals_are_kept_discarded_or_neither_under_one_budget(rules: Rules) -> None:
     await submit(rules, "mse", range(12))
@@ -73,12 +92,24 @@ async def test_proposals_are_kept_discarded_or_neither_under_one_budget(rules: R
     assert session.error == 0.05
     assert session.spent + session.left == pytest.approx(0.05)
     assert session.spent == pytest.approx(kept.share + same.share)
+    assert await listed(rules) == [without_details(session)]
     # Asking again spends nothing, nor as after a restart: nothing is known but the record.
     assert await SessionService(rules.database, rules.statistics).get(NAME) == session
     # More seeds of a setting are no proposal of their own, and have no share.
     await submit(rules, "huber", [12, 13])
     await end(rules, lambda seed: 10.0)
     assert (await rules.sessions.get(NAME)).spent == session.spent
+
+
+@on_sqlite
+async def test_sessions_are_listed_the_newest_first(rules: Rules) -> None:
+    for name in ("first", "second", "third"):
+        await rules.submit(spec(session=name))
+    assert [each.name for each in await listed(rules)] == [
+        "sessions/third",
+        "sessions/second",
+        "sessions/first",
+    ]
 
 
 async def test_a_share_is_given_once_however_many_submit_and_ask_at_once(rules: Rules) -> None:
@@ -183,6 +214,7 @@ async def test_closing_tests_the_kept_weights_and_ends_the_session(rules: Rules)
     assert (closed.state, closed.num_failed_tests) == (Session.CLOSED, 1)
     (result,) = closed.tests
     assert (result.label, result.metric, result.mean, result.n) == ("mse", "test/mae", 7.0, 1)
+    assert await listed(rules) == [without_details(closed)]
     # What failed is tested again.
     assert (await rules.closing.close(NAME)).num_untested == 1
     for given in (job("mae", 0), job("mse", 9)):

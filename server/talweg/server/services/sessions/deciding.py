@@ -139,10 +139,7 @@ class SessionService:
         messages = []
         for each in listed[:size]:
             found = await self._process.ask(each.asked)
-            message = await self._database.reading(_message, each, found)
-            for field in ("answers", "tests"):
-                message.ClearField(field)
-            messages.append(message)
+            messages.append(await self._database.reading(_summary, each, found))
         token = pages.encode([listed[size - 1].row.seq], []) if len(listed) > size else ""
         return SessionPage(messages, token)
 
@@ -189,6 +186,18 @@ def _write(tx: Transaction, id_: str, read: _Read, found: Mapping[str, Any]) -> 
 
 
 def _message(connection: Connection, read: _Read, found: Mapping[str, Any]) -> Session:
+    message = _summary(connection, read, found)
+    message.answers.extend(
+        answer_message(each, read.pairs[each.number], of_proposal)
+        for each, of_proposal in zip(read.in_line, found["proposals"], strict=True)
+    )
+    if read.row.close_time is not None:
+        message.tests.extend(results(connection, read.row, read.proposals))
+    return message
+
+
+def _summary(connection: Connection, read: _Read, found: Mapping[str, Any]) -> Session:
+    """Return a session without its answers and test results."""
     row = read.row
     message = Session(
         name=row.name,
@@ -200,10 +209,6 @@ def _message(connection: Connection, read: _Read, found: Mapping[str, Any]) -> S
         next_level=found["next_level"],
         next_least_pairs=found["next_least_pairs"],
         num_answers=len(read.in_line),
-        answers=[
-            answer_message(each, read.pairs.get(each.number, Pairs()), of_proposal)
-            for each, of_proposal in zip(read.in_line, found["proposals"], strict=True)
-        ],
     )
     best = best_of(row, read.proposals)
     if best is not None:
@@ -212,5 +217,4 @@ def _message(connection: Connection, read: _Read, found: Mapping[str, Any]) -> S
         message.close_time.CopyFrom(to_timestamp(row.close_time))
         message.num_untested, message.num_failed_tests = num_tests(connection, row)
         message.state = Session.CLOSING if message.num_untested else Session.CLOSED
-        message.tests.extend(results(connection, row, read.proposals))
     return message
