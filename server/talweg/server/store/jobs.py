@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, Insert, bindparam, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from talweg.server.errors import JobNotFound
 from talweg.server.store import events
 from talweg.server.store.identity import projects
 from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.inserting import insert_new
 from talweg.server.store.record.rows import JobRow
 from talweg.server.store.record.schema import jobs, links, tags
 from talweg.server.store.record.scope import in_project, project_of, scoped_request_id
@@ -96,11 +96,10 @@ def insert_jobs(tx: Transaction, new: Sequence[NewJob]) -> dict[str, JobRow]:
     projects.register(tx, project)
     rows = {job.id: _row(job, tx.now, project) for job in new}
     columns = [{name: getattr(row, name) for name in _WRITTEN} for row in rows.values()]
+    insertion = insert_new(tx.connection, jobs, ["request_id"])
     taken = {
         row.id: row.seq
-        for row in tx.connection.execute(
-            _upsert(tx.connection).returning(jobs.c.id, jobs.c.seq), columns
-        )
+        for row in tx.connection.execute(insertion.returning(jobs.c.id, jobs.c.seq), columns)
     }
     rows = {id_: replace(rows[id_], seq=seq) for id_, seq in taken.items()}
     labels = [
@@ -152,15 +151,6 @@ def _row(job: NewJob, now: int, project: str) -> JobRow:
         seq=0, create_time=now, project=project, **{name: getattr(job, name) for name in _BROUGHT}
     )
     return replace(row, request_id=scoped_request_id(row.request_id or "", project) or None)
-
-
-def _upsert(connection: Connection) -> Insert:
-    # Two calls with one request_id may come at once on PostgreSQL: the second inserts nothing.
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement: Insert = dialect.insert(jobs).on_conflict_do_nothing(
-        index_elements=[jobs.c.request_id]
-    )
-    return statement
 
 
 _BY_ID = select(jobs).where(jobs.c.id == bindparam("job"))

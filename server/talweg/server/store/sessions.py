@@ -1,14 +1,14 @@
 """Sessions, what is proposed in them, and their jobs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, fields, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from talweg.server.errors import SessionNotFound
 from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.inserting import insert_new
 from talweg.server.store.record.rows import JobRow
 from talweg.server.store.record.schema import jobs, session_jobs, session_proposals, sessions
 from talweg.server.store.record.scope import in_project, project_of
@@ -54,14 +54,14 @@ def lock(tx: Transaction, id_: str, *, error: float | None = None) -> SessionRow
         SessionNotFound: Nothing has named it, and it is not to begin.
     """
     if error is not None:
-        dialect = sqlite if tx.connection.dialect.name == "sqlite" else postgresql
-        statement = dialect.insert(sessions).on_conflict_do_nothing(
-            index_elements=["project", "id"]
-        )
-        project = project_of(tx.connection) or DEFAULT_PROJECT
-        values = {"id": id_, "error": error, "create_time": tx.now, "best": 0}
-        values["project"] = project
-        tx.connection.execute(statement, values)
+        values = {
+            "id": id_,
+            "error": error,
+            "create_time": tx.now,
+            "project": project_of(tx.connection) or DEFAULT_PROJECT,
+            "best": 0,
+        }
+        tx.connection.execute(insert_new(tx.connection, sessions, ["project", "id"]), values)
     found = select(sessions).where(sessions.c.id == id_)
     found = in_project(tx.connection, found, sessions).with_for_update()
     row = tx.connection.execute(found).first()
@@ -103,8 +103,7 @@ def proposals(connection: Connection, session: int) -> list[ProposalRow]:
 
 def add_proposal(tx: Transaction, row: ProposalRow) -> None:
     """Write down a proposal; its session is locked."""
-    names = [each.name for each in fields(ProposalRow)]
-    tx.connection.execute(insert(session_proposals), dict(zip(names, astuple(row), strict=True)))
+    tx.connection.execute(insert(session_proposals), asdict(row))
 
 
 def change_proposal(tx: Transaction, row: ProposalRow, **values: Any) -> ProposalRow:
@@ -139,9 +138,7 @@ def first_seed(connection: Connection, sweep: str) -> int:
 def add_jobs(tx: Transaction, rows: Sequence[SessionJobRow]) -> None:
     """Write down jobs of sessions."""
     if rows:
-        names = [each.name for each in fields(SessionJobRow)]
-        values = [dict(zip(names, astuple(row), strict=True)) for row in rows]
-        tx.connection.execute(insert(session_jobs), values)
+        tx.connection.execute(insert(session_jobs), [asdict(row) for row in rows])
 
 
 def jobs_of(connection: Connection, session: int) -> list[SessionJobRow]:

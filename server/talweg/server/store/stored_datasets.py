@@ -3,11 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, Insert, Table, and_, delete, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, and_, delete, or_, select, update
 
 from talweg.server.errors import DatasetNotFound
 from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.inserting import insert_new
 from talweg.server.store.record.rows import StoredDatasetRow
 from talweg.server.store.record.schema import jobs, links, unreferenced
 from talweg.server.store.record.schema import stored_datasets as table
@@ -52,7 +52,7 @@ def insert_version(tx: Transaction, row: StoredDatasetRow) -> StoredDatasetRow:
         return now
     row = replace(row, create_time=tx.now, update_time=time)
     columns = {field: value for field, value in vars(row).items() if field != "seq"}
-    insertion = _insert_new(tx, table).values(**columns).returning(table.c.seq)
+    insertion = insert_new(tx.connection, table).values(**columns).returning(table.c.seq)
     seq = connection.execute(insertion).scalar()
     if seq is None:
         # Another call has been quicker.
@@ -227,7 +227,7 @@ def note_unreferenced(tx: Transaction, digest: str, *, due: int) -> bool:
     """
     at = unreferenced.c.digest == digest
     values = {"digest": digest, "due": due, "removing": False}
-    tx.connection.execute(_insert_new(tx, unreferenced).values(**values))
+    tx.connection.execute(insert_new(tx.connection, unreferenced).values(**values))
     note = tx.connection.execute(select(unreferenced).where(at).with_for_update()).one()
     if note.removing:
         return False
@@ -282,13 +282,6 @@ def begin_removing(tx: Transaction, limit: int) -> list[str]:
         tx.connection.execute(update(unreferenced).where(at).values(removing=True))
         digests.append(note.digest)
     return digests
-
-
-def _insert_new(tx: Transaction, into: Table) -> Insert:
-    """Return an insertion that does nothing where there is such a row."""
-    dialect = sqlite if tx.connection.dialect.name == "sqlite" else postgresql
-    statement: Insert = dialect.insert(into).on_conflict_do_nothing()
-    return statement
 
 
 def _unknown(connection: Connection, name: DatasetName) -> str:

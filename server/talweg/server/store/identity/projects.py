@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, exists, func, select, update
 
 from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.inserting import insert_new
 from talweg.server.store.record.rows import ProjectRow
 from talweg.server.store.record.schema import (
     is_queued,
@@ -28,9 +30,7 @@ _WAITING = select(projects).where(
 
 def register(tx: Transaction, name: str) -> None:
     """Write a project down, unless it is known."""
-    dialect = sqlite if tx.connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(projects).on_conflict_do_nothing(index_elements=["name"])
-    tx.connection.execute(statement, {"name": name})
+    tx.connection.execute(insert_new(tx.connection, projects), {"name": name})
 
 
 def quotas_of(connection: Connection, name: str) -> ProjectRow:

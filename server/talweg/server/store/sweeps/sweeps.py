@@ -5,11 +5,11 @@ from dataclasses import fields, replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from talweg.server.errors import SweepNotFound
 from talweg.server.store.record.clock import to_timestamp
 from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.inserting import insert_new
 from talweg.server.store.record.rows import SweepRow
 from talweg.server.store.record.schema import goes_on, sweep_events, sweeps
 from talweg.server.store.record.scope import in_project, project_of, scoped_request_id
@@ -37,8 +37,7 @@ def create(tx: Transaction, row: SweepRow) -> SweepRow | None:
     columns = {name: getattr(row, name) for name in _COLUMNS}
     columns["request_id"] = scoped_request_id(row.request_id or "", project) or None
     # Two calls with one request_id may come at once on PostgreSQL: the second inserts nothing.
-    dialect = sqlite if tx.connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(sweeps).on_conflict_do_nothing(index_elements=["request_id"])
+    statement = insert_new(tx.connection, sweeps, ["request_id"])
     seq = tx.connection.execute(statement.returning(sweeps.c.seq), columns).scalar()
     if seq is None:
         return None
