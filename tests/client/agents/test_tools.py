@@ -102,11 +102,34 @@ def test_a_session_shows_its_budget_and_is_closed(faulty: FaultyServer) -> None:
     assert (listed["state"], listed["num_answers"]) == ("OPEN", 2)
 
 
+def test_of_a_proposal_that_is_refused_in_part_jobs_and_errors_are_told(
+    faulty: FaultyServer,
+) -> None:
+    with Client(faulty.address) as client:
+        num_open = sum(1 for _ in client.jobs(filter="state = QUEUED"))
+        client.update_project("default", max_open_jobs=num_open + 2)
+        arguments = {"spec": SPEC, "session": "part", "seeds": 3}
+        proposed, is_error = call(faulty.address, "propose", arguments)
+        client.update_project("default")
+    assert not is_error
+    assert len(proposed["jobs"]) == 2
+    (refused,) = proposed["errors"]
+    assert refused["reason"] == "QUOTA_EXCEEDED"
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "code", "field"),
     [
         ("check", {"spec": {**SPEC, "loss": "msee"}}, "INVALID_ARGUMENT", "loss"),
         ("submit", {"spec": SWEEP}, "INVALID_ARGUMENT", "spec"),
+        ("propose", {"spec": SWEEP, "session": "a"}, "INVALID_ARGUMENT", "spec"),
+        ("propose", {"spec": SPEC, "session": "a", "seeds": 0}, "INVALID_ARGUMENT", "seeds"),
+        (
+            "propose",
+            {"spec": {**SPEC, "split": {"validation": 0}}, "session": "a"},
+            "INVALID_ARGUMENT",
+            "split.validation",
+        ),
         ("sweep", {"spec": {**SWEEP, "objective": "test/mae"}}, "INVALID_ARGUMENT", "objective"),
         ("show", {"name": "sweeps/none"}, "NOT_FOUND", ""),
         ("catalogue", {"kind": "losses", "name": "hubr"}, "NOT_FOUND", ""),

@@ -9,10 +9,11 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 from talweg.client._client import Client
-from talweg.client._errors import InvalidRequest, NotFound, WaitTimeout
+from talweg.client._errors import InvalidRequest, NotFound, TalwegError, WaitTimeout
 from talweg.client._files import to_spec
 from talweg.client._jobs import Job
 from talweg.client.agents import plain
+from talweg.client.agents.errors import as_data
 from talweg.client.agents.local_files import path_within, refuse_file
 from talweg.client.catalogue._facts import to_facts
 from talweg.client.sweeps._files import to_sweep
@@ -27,6 +28,7 @@ Name = Annotated[str, "jobs/ID or sweeps/ID, or the id alone"]
 
 _MOST_SECONDS = 300
 _MOST_LISTED = 200
+_MOST_SEEDS = 200
 _MOST_TEXT = 100_000
 _MOST_BYTES = 10 * 2**20
 
@@ -154,9 +156,6 @@ class Tools:
         Only task, dataset, model and loss are required, such as {"task": "regression", "dataset":
         "diabetes", "model": "mlp", "loss": "huber"}.
         """
-        if _is_sweep(spec):
-            hint = "use the tool `sweep` for it"
-            raise InvalidRequest(violations=[Violation("spec", "a sweep", "a job", hint)])
         job = _job_of(spec)
         if session:
             job.session = session
@@ -177,21 +176,32 @@ class Tools:
             sweep.session = session
         return plain.of_sweep(self._client.sweep(sweep, request_id=request_id or None))
 
-    def propose(self, spec: dict[str, Any], session: str, seeds: int = 12) -> dict[str, list[str]]:
+    def propose(self, spec: dict[str, Any], session: str, seeds: int = 12) -> dict[str, Any]:
         """Submit a setting to a session, as a job for each of so many seeds from training.seed on.
 
         The first setting is what the next one is compared with, over shared seeds; then what was
-        kept. The tool `session` tells how many pairs of seeds it takes, and what was decided.
+        kept. The tool `session` tells how many pairs of seeds it takes, and what was decided. If
+        some of the jobs are refused, `errors` says why.
         """
+        if not 1 <= seeds <= _MOST_SEEDS:
+            allowed = f"1 to {_MOST_SEEDS}"
+            raise InvalidRequest(violations=[Violation("seeds", str(seeds), allowed)])
         job = _job_of(spec)
         job.session = session
         specs = []
-        for seed in range(min(seeds, _MOST_LISTED)):
+        for seed in range(seeds):
             each = JobSpec()
             each.CopyFrom(job)
             each.training.seed += seed
             specs.append(each)
-        return {"jobs": [each.name for each in self._client.submit_many(specs)]}
+        results = self._client.submit_many(specs, return_errors=True)
+        names = [each.name for each in results if isinstance(each, Job)]
+        errors = [each for each in results if isinstance(each, TalwegError)]
+        if not names:
+            # They differ in their seeds alone.
+            raise errors[0]
+        refused = {"errors": [as_data(each) for each in errors]} if errors else {}
+        return {"jobs": names, **refused}
 
     def list_sessions(self, limit: int = 20) -> list[dict[str, Any]]:
         """List sessions, the newest first, with what is left of their error budgets."""
@@ -360,6 +370,9 @@ def _is_sweep(spec: Mapping[str, Any]) -> bool:
 
 
 def _job_of(spec: Mapping[str, Any]) -> JobSpec:
+    if _is_sweep(spec):
+        hint = "use the tool `sweep` for it"
+        raise InvalidRequest(violations=[Violation("spec", "a sweep", "a job", hint)])
     job = to_spec(spec)
     refuse_file(job, "dataset")
     return job
