@@ -11,7 +11,7 @@ from mcp import Client as Agent
 from mcp.client.stdio import StdioServerParameters
 from tests.client.faulty import FaultyServer
 
-from talweg.client import Client
+from talweg.client import Client, InvalidSpec, PermissionDenied, Unavailable
 from talweg.client.agents.errors import as_data
 from talweg.client.agents.server import _in_json, build
 
@@ -226,7 +226,9 @@ def test_the_command_speaks_over_standard_input(faulty: FaultyServer, tmp_path: 
 
 
 def test_only_what_may_pass_is_worth_a_retry() -> None:
-    from talweg.client import InvalidSpec, Unavailable
-
     assert as_data(Unavailable("away"))["retry"] is True
     assert as_data(InvalidSpec("wrong"))["retry"] is False
+
+
+def test_a_caller_who_may_not_is_told_so() -> None:
+    assert as_data(PermissionDenied("no"))["code"] == "PERMISSION_DENIED"
