@@ -1,11 +1,20 @@
 """Ways around the budget of a session: each of them is closed."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from tests.server.samples import Rules, held, spec, summary
-from tests.server.sessions.test_sessions import NAME, end, job, on_sqlite, proposed, submit
+from tests.server.sessions.proposing import (
+    NAME,
+    end,
+    finish,
+    job,
+    keep_checkpoint,
+    on_sqlite,
+    proposed,
+    submit,
+)
 from tests.server.sweeps.sweeping import RATES, Result, Sweeping, errors, update_sweep
 
 from talweg.server.errors import InvalidSpec, SessionState
@@ -14,34 +23,14 @@ from talweg.server.services.sessions.deciding import SessionService
 from talweg.server.store import jobs
 from talweg.server.store.identity import projects
 from talweg.server.store.record.database import Database
-from talweg.server.store.record.rows import JobRow
 from talweg.server.store.sweeps import runs, sweeps
 from talweg.spec import job_id
-from talweg.v1.jobs_pb2 import Checkpoint, Job, Outcome, TrackingRun
+from talweg.v1.jobs_pb2 import Job, Outcome, TrackingRun
 from talweg.v1.sessions_pb2 import Session, SessionAnswer
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import Trial
-from talweg.v1.workers_pb2 import Kept
 
 KEEP, UNCLEAR = SessionAnswer.KEEP, SessionAnswer.NOT_DISTINGUISHABLE
-
-
-@pytest.fixture(autouse=True)
-async def _helpers_end(rules: Rules) -> AsyncIterator[None]:
-    yield
-    await rules.statistics.close()
-
-
-async def finish(rules: Rules, row: JobRow, value: float | None) -> None:
-    """Has a claimed job end with an error, or diverge."""
-    metrics = [] if value is None else [summary("val/mae", value)]
-    state = Job.DIVERGED if value is None else Job.SUCCEEDED
-    await rules.leases.finish(held(row), Outcome(state=state), Report(9, [], metrics))
-
-
-def keep_checkpoint(rules: Rules, row: JobRow) -> None:
-    last = Checkpoint(name=f"{row.name}/checkpoints/000000000005-1", step=5)
-    rules.alter(row, checkpoints=Kept(checkpoints=[last]).SerializeToString())
 
 
 @on_sqlite

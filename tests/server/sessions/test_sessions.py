@@ -1,11 +1,20 @@
 """Sessions in the record: shares, looks, and what is tested when they are closed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
 from tests.server.samples import Rules, held, spec, summary
+from tests.server.sessions.proposing import (
+    NAME,
+    end,
+    finish,
+    job,
+    keep_checkpoint,
+    on_sqlite,
+    proposed,
+    submit,
+)
 from tests.server.sweeps.sweeping import Sweeping, loss_of
 
 from talweg.server.errors import InvalidRequest, InvalidSpec, SessionNotFound, SessionState
@@ -14,45 +23,10 @@ from talweg.server.services.comparison.answer import question_of
 from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.services.sessions.deciding import SessionService
 from talweg.server.store import sessions
-from talweg.server.store.record.rows import JobRow
 from talweg.spec import to_dict
-from talweg.v1.jobs_pb2 import Checkpoint, Job, Outcome
+from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.sessions_pb2 import Session, SessionAnswer
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.workers_pb2 import Kept
-
-NAME = "sessions/s"
-Values = Callable[[int], float]
-# Of what is no question of transactions.
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture(autouse=True)
-async def _helpers_end(rules: Rules) -> AsyncIterator[None]:
-    yield
-    await rules.statistics.close()
-
-
-def job(loss: str, seed: int, **fields: Any) -> JobSpec:
-    return spec(loss=loss, session="s", training={"steps": 5, "seed": seed}, **fields)
-
-
-async def submit(rules: Rules, loss: str, seeds: Sequence[int], **fields: Any) -> list[JobRow]:
-    return await rules.submit_many([job(loss, seed, **fields) for seed in seeds])
-
-
-async def end(rules: Rules, values: Values, num: int = 100) -> None:
-    """Has the worker end jobs that wait, with an error by their seed."""
-    for row in await rules.claim(num):
-        seed = row.job_spec.training.seed
-        report = Report(9, [], [summary("val/mae", values(seed))])
-        await rules.leases.finish(held(row), Outcome(state=Job.SUCCEEDED), report)
-
-
-async def proposed(rules: Rules, loss: str, values: Values, num: int = 12) -> SessionAnswer:
-    await submit(rules, loss, range(num))
-    await end(rules, values)
-    return (await rules.sessions.get(NAME)).answers[-1]
 
 
 async def listed(rules: Rules) -> list[Session]:
@@ -140,12 +114,10 @@ async def test_a_look_waits_for_all_jobs_before_it_whatever_they_show(rules: Rul
     await end(rules, lambda seed: 1.0)
     # All but the third have ended, and all are better.
     for row in [rows[1], *rows[3:]]:
-        report = Report(9, [], [summary("val/mae", 1.0)])
-        lease = held(claimed[row.id])
-        await rules.leases.finish(lease, Outcome(state=Job.SUCCEEDED), report)
+        await finish(rules, claimed[row.id], 1.0)
     (answer,) = (await rules.sessions.get(NAME)).answers
     assert (answer.pairs, answer.decision) == (2, SessionAnswer.NOT_DISTINGUISHABLE)
-    await rules.leases.finish(held(claimed[rows[2].id]), Outcome(state=Job.DIVERGED), None)
+    await finish(rules, claimed[rows[2].id], None)
     (answer,) = (await rules.sessions.get(NAME)).answers
     # The one that diverged counts as the worst.
     assert answer.looks[0].pairs == 10
@@ -193,8 +165,7 @@ async def test_closing_tests_the_kept_weights_and_ends_the_session(rules: Rules)
         await rules.closing.close(NAME)
     await end(rules, lambda seed: 1.0)
     for row in rows:
-        last = Checkpoint(name=f"{row.name}/checkpoints/000000000005-1", step=5)
-        rules.alter(row, checkpoints=Kept(checkpoints=[last]).SerializeToString())
+        keep_checkpoint(rules, row)
     with pytest.raises(SessionState, match="close the session first"):
         await DeletionService(rules.database).delete(rows[0].name, force=True)
     closed = await rules.closing.close(NAME)
