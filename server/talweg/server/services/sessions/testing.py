@@ -49,14 +49,14 @@ def close(tx: Transaction, id_: str) -> None:
     rows = sessions.rows_of(tx.connection, session.seq)
     _require_ended(tx.connection, session, rows)
     of_session = sessions.jobs_of(tx.connection, session.seq)
-    known = jobs.get_many(tx.connection, [each.test for each in of_session if each.test])
+    known = _known_tests(tx.connection, of_session)
     new: dict[str, NewJob] = {}
     # While others wait or run, what failed is not tried again: that could go on without an end.
-    is_first = num_tests(tx.connection, session)[0] > 0
+    is_first = _count(of_session, rows, known)[0] > 0
     untested = {each.job for each in of_session if _is_untested(each, known, is_first)}
-    for id_, row in rows.items():
-        if id_ in untested and (test := _test_of(row)) is not None:
-            new[id_] = test
+    for job, row in rows.items():
+        if job in untested and (test := _test_of(row)) is not None:
+            new[job] = test
     without = _without_data(tx, new)
     new = {job: test for job, test in new.items() if job not in without}
     # The rest is tested when the session is closed once more.
@@ -75,7 +75,17 @@ def num_tests(connection: Connection, session: SessionRow) -> tuple[int, int]:
     """
     rows = sessions.rows_of(connection, session.seq)
     of_session = sessions.jobs_of(connection, session.seq)
-    known = jobs.get_many(connection, [each.test for each in of_session if each.test])
+    return _count(of_session, rows, _known_tests(connection, of_session))
+
+
+def _known_tests(connection: Connection, of_session: Sequence[SessionJobRow]) -> dict[str, JobRow]:
+    """Return the jobs that evaluate those of a session, by their own ids."""
+    return jobs.get_many(connection, [each.test for each in of_session if each.test])
+
+
+def _count(
+    of_session: Sequence[SessionJobRow], rows: Mapping[str, JobRow], known: Mapping[str, JobRow]
+) -> tuple[int, int]:
     open_ = failed = 0
     for each in of_session:
         row, test = rows.get(each.job), known.get(each.test)
@@ -96,7 +106,7 @@ def results(
 ) -> list[TestResult]:
     """Return what the settings reach on the test data, as far as they have been tested."""
     of_session = sessions.jobs_of(connection, session.seq)
-    known = jobs.get_many(connection, [each.test for each in of_session if each.test])
+    known = _known_tests(connection, of_session)
     tests = {each.job: known[each.test] for each in of_session if each.test in known}
     single: dict[int, list[str]] = {}
     for each in of_session:
