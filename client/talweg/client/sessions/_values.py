@@ -13,11 +13,6 @@ class SessionDecision(StrEnum):
     DISCARD = "DISCARD"
     NOT_DISTINGUISHABLE = "NOT_DISTINGUISHABLE"
 
-    @property
-    def words(self) -> str:
-        """The decision in words, such as ``not distinguishable``."""
-        return self.replace("_", " ").lower()
-
 
 @dataclass(frozen=True)
 class ProposalAnswer:
