@@ -58,6 +58,6 @@ def _print(found: SharedBudget, as_json: bool) -> None:
         spread = f" ± {test.sd:.4g} over {test.n} seeds" if test.HasField("sd") else ""
         say(f"{test.label}: {test.metric} {test.mean:.4g}{spread}")
     if message.num_untested:
-        note(f"the weights of {message.num_untested} jobs are still to be tested")
+        note(f"jobs whose weights are still to be tested: {message.num_untested}")
     if message.num_failed_tests:
-        note(f"the weights of {message.num_failed_tests} jobs could not be tested")
+        note(f"jobs whose weights could not be tested: {message.num_failed_tests}")
