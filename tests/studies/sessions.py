@@ -119,9 +119,9 @@ def main() -> None:
     parser.add_argument("sessions", type=int, nargs="?", default=2_000)
     sessions = parser.parse_args().sessions
     rules = {
-        "budget, planned seeds": lambda d, g, gain: by_budget(d, g, gain, is_planned=True),
-        "budget, looks": lambda d, g, gain: by_budget(d, g, gain, is_planned=False),
-        "lower than the best, one run": by_one_run,
+        "budget, sweeps": lambda d, g, gain: by_budget(d, g, gain, is_planned=True),
+        "budget, single jobs": lambda d, g, gain: by_budget(d, g, gain, is_planned=False),
+        "lower than the best": by_one_run,
     }
     num_gains = PROPOSALS // _EVERY
     print(f"\n{sessions:,} sessions of {PROPOSALS} proposals each, {SEEDS} seeds a proposal\n")
