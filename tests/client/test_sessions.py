@@ -33,7 +33,8 @@ def test_a_job_file_begins_a_session_and_the_client_reads_and_closes_it(
         worker.claim().finish(Job.DIVERGED, message="no luck", metrics={})
     done = talweg("session", "close", "files")
     # Nothing was kept that could be tested.
-    assert (done.status, client.session("files").state) == (0, "CLOSED")
+    closed = client.session("files")
+    assert (done.status, closed.state, closed.message.num_failed_tests) == (0, "CLOSED", 0)
     assert done.out.startswith("files  CLOSED: 1 answer, 0.00455 of an error of 0.05 spent")
     shown = talweg("session", "show", "files", "--json").json
     assert shown["answers"][0]["decision"] == "NOT_DISTINGUISHABLE"

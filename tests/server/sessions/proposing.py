@@ -14,7 +14,8 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.workers_pb2 import Kept
 
 NAME = "sessions/s"
-Values = Callable[[int], float]
+Values = Callable[[int], float | None]
+"""An error by the seed; None of a job that diverges."""
 # Of what is no question of transactions.
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
