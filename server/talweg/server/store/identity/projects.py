@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, exists, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy import Connection, exists, func, select, update
 
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.inserting import insert_new
