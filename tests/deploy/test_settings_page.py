@@ -11,7 +11,7 @@ import pytest
 
 from talweg.deploy.settings import Settings as UpSettings
 from talweg.server.settings import Settings as ServerSettings
-from talweg.spec.security import Security
+from talweg.spec.identity.security import Security
 from talweg.worker.settings import Settings as WorkerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ FILE_OF = {
     "server": "server/talweg/server/settings.py",
     "worker": "worker/talweg/worker/settings.py",
     "up": "deploy/talweg/deploy/settings.py",
-    "security": "proto/talweg/spec/security.py",
+    "security": "proto/talweg/spec/identity/security.py",
 }
 VARIABLE = re.compile(r"(?<!_)TALWEG_[A-Z_]+")
 

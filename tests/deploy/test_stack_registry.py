@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from talweg.deploy.stackfile import StackFile
-from talweg.spec.stackfile import stacks_folder
+from talweg.spec.local.stackfile import stacks_folder
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from talweg.client import JobState
-from talweg.spec.ready import Ready, read_ready_file, write_ready_file
+from talweg.spec.local.ready import Ready, read_ready_file, write_ready_file
+from talweg.spec.local.stackfile import last_stack_file
 from talweg.spec.spelling import near, nearest
-from talweg.spec.stackfile import last_stack_file
 from talweg.spec.states import has_ended
 from talweg.v1.jobs_pb2 import Job
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from talweg.spec.environment import without_secrets
+from talweg.spec.local.environment import without_secrets
 
 
 def test_secrets_stay_behind(monkeypatch: pytest.MonkeyPatch) -> None:

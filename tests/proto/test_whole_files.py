@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from talweg.spec.whole_files import write_whole
+from talweg.spec.local.whole_files import write_whole
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])

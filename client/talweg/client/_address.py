@@ -14,16 +14,16 @@ from pathlib import Path
 
 from talweg.client._errors import HOW_TO_START, Unavailable
 from talweg.client._profile import read_profile
-from talweg.spec.data_folder import ADMIN_TOKEN
-from talweg.spec.secrets import read_secret
-from talweg.spec.security import (
+from talweg.spec.identity.secrets import read_secret
+from talweg.spec.identity.security import (
     GRPC_SCHEMES,
     Security,
     checked_project,
     checked_token,
     is_loopback,
 )
-from talweg.spec.stackfile import STACK_FILE, last_stack_file, stacks_folder
+from talweg.spec.local.data_folder import ADMIN_TOKEN
+from talweg.spec.local.stackfile import STACK_FILE, last_stack_file, stacks_folder
 
 DEFAULT_PORT = 7070
 

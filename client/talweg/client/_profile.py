@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from talweg.spec.security import Security
-from talweg.spec.whole_files import write_whole
+from talweg.spec.identity.security import Security
+from talweg.spec.local.whole_files import write_whole
 
 _FILE = "profile.json"
 

@@ -11,8 +11,8 @@ from typing import IO, Self
 from filelock import FileLock, Timeout
 
 from talweg.deploy.errors import FolderInUseError
-from talweg.spec import data_folder
-from talweg.spec.stackfile import STACK_FILE
+from talweg.spec.local import data_folder
+from talweg.spec.local.stackfile import STACK_FILE
 
 # Logs of this many earlier starts are kept.
 KEPT_LOGS = 3

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 
-from talweg.spec.ready import READY_FILE, read_ready_file
+from talweg.spec.local.ready import READY_FILE, read_ready_file
 
 # grpc.health.v1: an empty HealthCheckRequest, and a HealthCheckResponse with the status SERVING.
 # They are bytes, since the worker's image has no stubs of that service.

@@ -28,7 +28,7 @@ from talweg.deploy.stackfile import StackFile, versions
 from talweg.deploy.supervision.ports import Ports, is_free
 from talweg.deploy.supervision.processes import Guardian, end_leftovers
 from talweg.deploy.supervision.supervisor import Hooks, Supervisor
-from talweg.spec.stackfile import last_stack_file, stacks_folder
+from talweg.spec.local.stackfile import last_stack_file, stacks_folder
 
 LOG_CHECK_SECONDS = 60.0
 # Pause before a stack.json that could not be written is written again.

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from talweg.spec.whole_files import write_whole
+from talweg.spec.local.whole_files import write_whole
 
 FORMAT = 1
 

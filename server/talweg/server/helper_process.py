@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from talweg.server.errors import InternalError
-from talweg.spec.environment import without_secrets
+from talweg.spec.local.environment import without_secrets
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from talweg.server.reflection import add_reflection
 from talweg.server.settings import Settings
 from talweg.server.store import events
 from talweg.server.store.record import migrate
-from talweg.spec.ready import write_ready_file
+from talweg.spec.local.ready import write_ready_file
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from talweg.server.errors import BadSetting
 from talweg.server.limits import MAX_STREAMS
-from talweg.spec import security
-from talweg.spec.flags import read_flag
-from talweg.spec.ready import READY_FILE
-from talweg.spec.security import INSECURE
+from talweg.spec.identity import security
+from talweg.spec.identity.security import INSECURE
+from talweg.spec.local.flags import read_flag
+from talweg.spec.local.ready import READY_FILE
 from talweg.spec.stored.uris import ROOTS, BadUriError, DataUri, parse_roots
 
 _MAX_SECONDS = 86_400

@@ -10,7 +10,7 @@ from tests.server.conftest import Running
 from tests.server.samples import spec
 from tests.server.stored_datasets.parts import header, houses, messages
 
-from talweg.spec.secrets import bearer
+from talweg.spec.identity.secrets import bearer
 from talweg.v1 import identity_pb2, jobs_pb2
 from talweg.v1.identity_pb2_grpc import IdentityServiceStub
 from talweg.v1.sweeps_pb2_grpc import SweepServiceStub

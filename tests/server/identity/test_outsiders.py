@@ -17,7 +17,7 @@ from talweg.server.identity.caller import Caller
 from talweg.server.identity.methods import METHODS, Role
 from talweg.server.parts import SERVICES
 from talweg.server.reflection import V1, V1ALPHA
-from talweg.spec.secrets import bearer
+from talweg.spec.identity.secrets import bearer
 from talweg.v1 import identity_pb2 as pb
 from talweg.v1 import jobs_pb2, workers_pb2
 from talweg.v1.identity_pb2_grpc import IdentityServiceStub

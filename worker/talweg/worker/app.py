@@ -23,7 +23,7 @@ from celery import Celery, signals
 from celery.worker.control import control_command, inspect_command
 
 from talweg.spec.broker import CAN_PREDICT, KEY_PREFIX, PREDICT, TASK, WHY_UNFIT, PredictArguments
-from talweg.spec.ready import write_ready_file
+from talweg.spec.local.ready import write_ready_file
 from talweg.worker.channels import Channel
 from talweg.worker.execution.announcing import announce, take_back
 from talweg.worker.execution.answering import Answering, has_cuda

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import grpc
 
+from talweg.spec.identity.security import Security
 from talweg.spec.predictions import MAX_PICTURES_BYTES
-from talweg.spec.security import Security
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
 from talweg.v1.sweeps_pb2_grpc import SweepServiceStub
 from talweg.v1.workers_pb2_grpc import WorkerServiceStub

@@ -11,8 +11,8 @@ from pathlib import Path
 from talweg.deploy.errors import BrokerNotFoundError
 from talweg.deploy.folder import Folder
 from talweg.deploy.supervision.ports import HOST
-from talweg.spec.secrets import read_or_create_secret
-from talweg.spec.whole_files import write_whole
+from talweg.spec.identity.secrets import read_or_create_secret
+from talweg.spec.local.whole_files import write_whole
 
 # Older versions lack commands that live events use.
 OLDEST = (6, 2)

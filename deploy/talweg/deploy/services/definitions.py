@@ -16,8 +16,8 @@ from talweg.deploy.settings import Settings
 from talweg.deploy.supervision.ports import HOST, Ports
 from talweg.deploy.supervision.processes import MARK
 from talweg.spec.broker import CUDA_QUEUE, DEFAULT_QUEUE
-from talweg.spec.ready import READY_FILE
-from talweg.spec.secrets import TOKEN, TOKEN_FILE, read_or_create_secret
+from talweg.spec.identity.secrets import TOKEN, TOKEN_FILE, read_or_create_secret
+from talweg.spec.local.ready import READY_FILE
 
 BROKER, SERVER, TRACKING = "broker", "server", "tracking"
 PREFERRED_PORTS = {SERVER: 7070, TRACKING: 5000, BROKER: 6379}

@@ -26,8 +26,8 @@ from talweg.server.store.record import dump, migrate
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.dump import DumpError
 from talweg.server.store.record.schema import stored_datasets
-from talweg.spec.data_folder import BLOBS
-from talweg.spec.whole_files import write_whole
+from talweg.spec.local.data_folder import BLOBS
+from talweg.spec.local.whole_files import write_whole
 
 MANIFEST = "manifest.json"
 _FORMAT = 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from talweg.server.errors import BadSetting
 from talweg.server.settings import Settings
-from talweg.spec import data_folder
+from talweg.spec.local import data_folder
 
 _SQLITE = "sqlite:///"
 

@@ -12,7 +12,7 @@ from talweg.server.services.tokens import TokenRequest, create_token
 from talweg.server.settings import Settings
 from talweg.server.store.record import migrate
 from talweg.server.store.record.database import Database
-from talweg.spec.projects import ALL_PROJECTS
+from talweg.spec.identity.projects import ALL_PROJECTS
 
 
 @click.group()

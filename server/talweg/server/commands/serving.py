@@ -10,7 +10,7 @@ from talweg.server.commands.explained import explained
 from talweg.server.limits import raise_file_limit
 from talweg.server.serving import serve
 from talweg.server.settings import Settings
-from talweg.spec.security import INSECURE
+from talweg.spec.identity.security import INSECURE
 
 
 @click.command()

@@ -16,14 +16,14 @@ from talweg.server.store.identity import tokens
 from talweg.server.store.record.clock import current_time
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import TokenRow
-from talweg.spec.projects import (
+from talweg.spec.identity.projects import (
     ALL_PROJECTS,
     DEFAULT_PROJECT,
     PROJECT_METADATA,
     PROJECT_RULE,
     is_project,
 )
-from talweg.spec.secrets import TOKEN_METADATA
+from talweg.spec.identity.secrets import TOKEN_METADATA
 
 # A token that another server or a local command has revoked is refused after so long.
 _CACHED_S = 1.0

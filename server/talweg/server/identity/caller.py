@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from talweg.server.identity.methods import Role
-from talweg.spec.projects import ALL_PROJECTS, DEFAULT_PROJECT
+from talweg.spec.identity.projects import ALL_PROJECTS, DEFAULT_PROJECT
 
 
 @dataclass(frozen=True)

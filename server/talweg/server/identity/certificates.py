@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from talweg.spec.whole_files import write_whole
+from talweg.spec.local.whole_files import write_whole
 
 CA_FILE, CA_KEY_FILE = "ca.pem", "ca-key.pem"
 _CA_DAYS = 3650

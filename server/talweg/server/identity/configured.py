@@ -14,7 +14,7 @@ from talweg.server.identity.methods import Role
 from talweg.server.identity.tls import TlsFiles, credentials
 from talweg.server.settings import Settings
 from talweg.server.store.record.database import Database
-from talweg.spec.secrets import read_or_create_secret
+from talweg.spec.identity.secrets import read_or_create_secret
 
 # 24 of hexadecimal digits are 96 bits.
 _LEAST_CHARS = 24

@@ -11,7 +11,7 @@ from talweg.server.store.identity import projects
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import ProjectRow
 from talweg.server.store.record.scope import project_of
-from talweg.spec.projects import DEFAULT_PROJECT, PROJECT_RULE, is_project
+from talweg.spec.identity.projects import DEFAULT_PROJECT, PROJECT_RULE, is_project
 
 _MOST = 2**62
 

@@ -17,7 +17,7 @@ from talweg.server.store.identity import tokens
 from talweg.server.store.record.clock import current_time, microseconds
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import TokenRow
-from talweg.spec.projects import ALL_PROJECTS, PROJECT_RULE, is_project
+from talweg.spec.identity.projects import ALL_PROJECTS, PROJECT_RULE, is_project
 
 _MOST_DESCRIPTION_CHARS = 200
 _MOST_QUEUES = 100

@@ -15,7 +15,7 @@ from talweg.server.store.record.rows import JobRow
 from talweg.server.store.record.schema import jobs, links, tags
 from talweg.server.store.record.scope import in_project, project_of, scoped_request_id
 from talweg.spec import job_name
-from talweg.spec.projects import DEFAULT_PROJECT
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 from talweg.v1.jobs_pb2 import Event, Job, StateChange
 
 # A statement takes so many parameters at the most, and more are no quicker.

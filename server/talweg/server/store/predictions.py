@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.schema import predictions as table
 from talweg.server.store.record.scope import project_of
-from talweg.spec.projects import DEFAULT_PROJECT
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 
 
 @dataclass(frozen=True)

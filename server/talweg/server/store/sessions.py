@@ -14,7 +14,7 @@ from talweg.server.store.record.schema import jobs, session_jobs, session_propos
 from talweg.server.store.record.scope import in_project, project_of
 from talweg.server.store.record.session_rows import ProposalRow, SessionJobRow, SessionRow
 from talweg.spec import session_name
-from talweg.spec.projects import DEFAULT_PROJECT
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 
 _IN_ONE_STATEMENT = 500
 

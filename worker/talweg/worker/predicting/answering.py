@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from talweg.blobs import Blobs, StoredArtifact, read_artifacts
-from talweg.spec.environment import without_secrets
+from talweg.spec.local.environment import without_secrets
 from talweg.spec.predictions import ENDINGS, MAX_PREDICTIONS_BYTES
 from talweg.v1.workers_pb2 import FinishPredictionRequest, TakePredictionResponse
 from talweg.worker.errors import NoModelError

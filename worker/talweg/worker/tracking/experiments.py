@@ -4,7 +4,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 
-from talweg.spec.projects import DEFAULT_PROJECT
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 
 # By which MLflow's pages open on training runs, not on traces of language models.
 _TAGS = {"mlflow.experimentKind": "custom_model_development"}

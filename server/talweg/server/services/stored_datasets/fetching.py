@@ -11,8 +11,8 @@ from typing import Any
 from talweg.server.errors import DiskFull, InternalError
 from talweg.server.services.stored_datasets.processes import TIME_IS_UP, Ended, run_module
 from talweg.server.services.stored_datasets.reading import ReadLimits
-from talweg.spec.environment import without_secrets
 from talweg.spec.errors import shown
+from talweg.spec.local.environment import without_secrets
 from talweg.spec.stored.uris import BadUriError, DataUri
 
 log = logging.getLogger(__name__)

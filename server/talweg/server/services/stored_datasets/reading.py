@@ -16,7 +16,7 @@ from google.protobuf import json_format
 
 from talweg.server.errors import DataTooLarge, FieldProblem, InternalError, UnreadableData
 from talweg.server.services.stored_datasets.processes import TIME_IS_UP, run_module
-from talweg.spec.environment import without_secrets
+from talweg.spec.local.environment import without_secrets
 from talweg.v1.datasets_pb2 import ReadOptions
 from talweg.v1.stored_datasets_pb2 import StoredDataset
 

@@ -25,7 +25,7 @@ from talweg.server.store import stored_datasets
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import StoredDatasetRow
 from talweg.server.store.record.scope import current_project
-from talweg.spec.projects import DEFAULT_PROJECT
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 from talweg.v1.stored_datasets_pb2 import (
     StoredDataset,
     UploadChunk,

@@ -15,7 +15,7 @@ from talweg.server.store.record.schema import (
     stored_datasets,
     tokens,
 )
-from talweg.spec.projects import ALL_PROJECTS
+from talweg.spec.identity.projects import ALL_PROJECTS
 from talweg.spec.states import ENDED
 from talweg.v1.stored_datasets_pb2 import StoredDataset
 

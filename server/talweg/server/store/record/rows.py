@@ -19,7 +19,7 @@ from sqlalchemy import BigInteger, ForeignKey, Integer, SmallInteger
 from sqlalchemy.orm import mapped_column
 
 from talweg.spec import job_name, sweep_name
-from talweg.spec.projects import DEFAULT_PROJECT
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 from talweg.spec.states import has_ended
 from talweg.spec.sweeps import Setting
 from talweg.v1.jobs_pb2 import Checkpoint, Job

@@ -34,7 +34,7 @@ from talweg.server.store.record.rows import (
     TrialRow,
 )
 from talweg.server.store.record.session_rows import ProposalRow, SessionJobRow, SessionRow
-from talweg.spec.projects import DEFAULT_PROJECT
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.sweeps_pb2 import Sweep, Trial
 

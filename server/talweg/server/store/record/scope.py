@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Select, Table
 
-from talweg.spec.projects import DEFAULT_PROJECT
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 
 OPTION = "talweg_project"
 """The connection's execution option that holds the project."""

@@ -8,7 +8,7 @@ from sqlalchemy.orm import mapped_column
 
 from talweg.server.store.record.rows import SEQUENCE, Int16, Int32, Project
 from talweg.spec import session_name, sweep_name
-from talweg.spec.projects import DEFAULT_PROJECT
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from talweg.spec import display_name, kind, label
-from talweg.spec.projects import DEFAULT_PROJECT
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 from talweg.spec.sweeps import TAG_SWEEP
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.errors import RefusedError, RunGoneError

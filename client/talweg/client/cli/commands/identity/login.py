@@ -32,7 +32,7 @@ def login(address: str, ca_file: str | None, project: str, insecure: bool) -> No
     from talweg.client._address import check
     from talweg.client._profile import Profile, write_profile
     from talweg.client.identity._values import role_name
-    from talweg.spec.security import INSECURE, checked_project, checked_token, is_loopback
+    from talweg.spec.identity.security import INSECURE, checked_project, checked_token, is_loopback
 
     whole = check(address)
     if sys.stdin.isatty():

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from talweg.spec.whole_files import write_whole
+from talweg.spec.local.whole_files import write_whole
 
 READY_FILE: Final = "TALWEG_READY_FILE"
 """The variable that names the file."""

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from talweg.spec.flags import read_flag
-from talweg.spec.projects import PROJECT_METADATA, PROJECT_RULE, is_project
-from talweg.spec.secrets import TOKEN, TOKEN_FILE, bearer, read_secret
+from talweg.spec.identity.projects import PROJECT_METADATA, PROJECT_RULE, is_project
+from talweg.spec.identity.secrets import TOKEN, TOKEN_FILE, bearer, read_secret
+from talweg.spec.local.flags import read_flag
 
 if TYPE_CHECKING:
     import grpc

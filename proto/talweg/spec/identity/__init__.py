@@ -1,0 +1,1 @@
+"""Who calls, and what a caller and a server show each other."""

@@ -1,0 +1,1 @@
+"""What programs on one machine find of each other: files, variables, folders."""
