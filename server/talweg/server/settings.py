@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from talweg.server.errors import BadSetting
 from talweg.server.limits import MAX_STREAMS
@@ -13,6 +14,8 @@ from talweg.spec.identity.security import INSECURE
 from talweg.spec.local.flags import read_flag
 from talweg.spec.local.ready import READY_FILE
 from talweg.spec.stored.uris import ROOTS, BadUriError, DataUri, parse_roots
+
+T = TypeVar("T", int, timedelta)
 
 _MAX_SECONDS = 86_400
 _MOST_DAYS = 36_500
@@ -120,40 +123,18 @@ class Settings:
         Raises:
             BadSetting: A value is outside its bounds.
         """
-        if self.lease < timedelta(seconds=1):
-            raise BadSetting(
-                f"TALWEG_LEASE_SECONDS must be >= 1, but got {self.lease.total_seconds():g}"
-            )
-        if self.max_lost_attempts < 1:
-            raise BadSetting(
-                f"TALWEG_MAX_LOST_ATTEMPTS must be >= 1, but got {self.max_lost_attempts}"
-            )
-        if self.idle < timedelta(seconds=1):
-            raise BadSetting(
-                f"TALWEG_IDLE_SECONDS must be >= 1, but got {self.idle.total_seconds():g}"
-            )
+        one_second = timedelta(seconds=1)
+        _at_least("LEASE_SECONDS", self.lease, one_second)
+        _at_least("MAX_LOST_ATTEMPTS", self.max_lost_attempts, 1)
+        _at_least("IDLE_SECONDS", self.idle, one_second)
+        _at_least("MAX_UPLOAD_BYTES", self.max_upload_bytes, 1)
+        _at_least("INGEST_MEMORY_BYTES", self.ingest_memory_bytes, _LEAST_MEMORY)
+        _at_least("INGEST_SECONDS", self.ingest_time, one_second)
+        _at_least("PREDICT_SECONDS", self.predict_time, one_second)
         if not 1 <= self.max_watches < MAX_STREAMS:
             raise BadSetting(
                 f"TALWEG_MAX_WATCHES must be >= 1 and < {MAX_STREAMS}, the calls that one "
                 f"connection may hold, but got {self.max_watches}"
-            )
-        if self.max_upload_bytes < 1:
-            raise BadSetting(
-                f"TALWEG_MAX_UPLOAD_BYTES must be >= 1, but got {self.max_upload_bytes}"
-            )
-        if self.ingest_memory_bytes < _LEAST_MEMORY:
-            raise BadSetting(
-                f"TALWEG_INGEST_MEMORY_BYTES must be >= {_LEAST_MEMORY}, "
-                f"but got {self.ingest_memory_bytes}"
-            )
-        if self.ingest_time < timedelta(seconds=1):
-            raise BadSetting(
-                f"TALWEG_INGEST_SECONDS must be >= 1, but got {self.ingest_time.total_seconds():g}"
-            )
-        if self.predict_time < timedelta(seconds=1):
-            raise BadSetting(
-                "TALWEG_PREDICT_SECONDS must be >= 1, "
-                f"but got {self.predict_time.total_seconds():g}"
             )
         if self.keep_days is not None and not 0 < self.keep_days <= _MOST_DAYS:
             raise BadSetting(
@@ -232,6 +213,16 @@ class Settings:
             ready_file=_path(values, READY_FILE),
             log_level=values.get("TALWEG_LOG_LEVEL", cls.log_level).upper(),
         )
+
+
+def _at_least(name: str, value: T, least: T) -> None:
+    """Refuse a setting below its bound; times in seconds."""
+    if value < least:
+        found, bound = (
+            each.total_seconds() if isinstance(each, timedelta) else each
+            for each in (value, least)
+        )
+        raise BadSetting(f"TALWEG_{name} must be >= {bound:.12g}, but got {found:.12g}")
 
 
 def _absolute(place: str) -> str:
