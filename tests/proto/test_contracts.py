@@ -15,12 +15,12 @@ from talweg.v1.jobs_pb2 import Job
 
 ROOT = Path(__file__).parents[2]
 
-# What is written down here alone, and where that is.
+# What is written down in one file alone, and where in proto/talweg/spec that is.
 ONCE = {
     '"talweg.answer"': "broker.py",
     '"talweg:"': "broker.py",
-    '"TALWEG_READY_FILE"': "ready.py",
-    '"stack.json"': "stackfile.py",
+    '"TALWEG_READY_FILE"': "local/ready.py",
+    '"stack.json"': "local/stackfile.py",
     "get_close_matches": "spelling.py",
 }
 
