@@ -258,7 +258,8 @@ class Form:
             elif isinstance(node, ast.YieldFrom) and self._waits.is_stream(function):
                 # An async iterator cannot hand over to another.
                 indent = " " * (node.col_offset + 4)
-                self._edit(self._start(node), self._start(node.value), "for each in ")
+                loop = "async for" if self._waits.is_streaming_call(node.value) else "for"
+                self._edit(self._start(node), self._start(node.value), f"{loop} each in ")
                 self._edit(self._end(node), self._end(node), f":\n{indent}yield each")
 
     def _change_with(self, node: ast.With) -> set[str]:

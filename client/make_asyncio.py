@@ -19,6 +19,7 @@ from asyncio_form import Form, Waits
 CLIENT = Path(__file__).resolve().parent / "talweg/client"
 MODULES = (
     "_connection",
+    "_pages",
     "_handle",
     "_control",
     "_jobs",

@@ -9,6 +9,7 @@ from talweg.client._connection import Source
 from talweg.client._control import ControlledJob
 from talweg.client._errors import JobFailed, TalwegError, Unavailable, WaitTimeout
 from talweg.client._handle import Seconds, to_seconds
+from talweg.client._pages import paged
 from talweg.client._values import JobMetrics, JobResult, JobState
 from talweg.client.notebooks.progress import live
 from talweg.client.results._results import JobFiles
@@ -206,23 +207,15 @@ def listed_jobs(
     Raises:
         TalwegError: An error of the server.
     """
-    remaining = limit
-    token = ""
-    while remaining is None or remaining > 0:
-        request = jobs_pb2.ListJobsRequest(
-            filter=filter,
-            order_by=order_by,
-            page_size=_PAGE if remaining is None else min(_PAGE, remaining),
-            page_token=token,
-        )
-        response = connection.call(connection.jobs.ListJobs, request)
-        for message in response.jobs[:remaining]:
-            yield Job(connection, message)
-        if remaining is not None:
-            remaining -= len(response.jobs)
-        token = response.next_page_token
-        if not token:
-            return
+    for message in paged(
+        connection,
+        connection.jobs.ListJobs,
+        jobs_pb2.ListJobsRequest(filter=filter, order_by=order_by),
+        lambda response: response.jobs,
+        page_size=_PAGE,
+        limit=limit,
+    ):
+        yield Job(connection, message)
 
 
 def read_metrics(

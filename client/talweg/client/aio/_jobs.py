@@ -12,6 +12,7 @@ from talweg.client._handle import Seconds, to_seconds
 from talweg.client._jobs import _PAGE
 from talweg.client._values import JobMetrics, JobResult, JobState
 from talweg.client.aio._control import ControlledJob
+from talweg.client.aio._pages import paged
 from talweg.client.aio.results._results import JobFiles
 from talweg.client.notebooks.progress import live
 from talweg.v1 import jobs_pb2
@@ -192,23 +193,15 @@ async def listed_jobs(
     Raises:
         TalwegError: An error of the server.
     """
-    remaining = limit
-    token = ""
-    while remaining is None or remaining > 0:
-        request = jobs_pb2.ListJobsRequest(
-            filter=filter,
-            order_by=order_by,
-            page_size=_PAGE if remaining is None else min(_PAGE, remaining),
-            page_token=token,
-        )
-        response = await connection.call(connection.jobs.ListJobs, request)
-        for message in response.jobs[:remaining]:
-            yield AsyncJob(connection, message)
-        if remaining is not None:
-            remaining -= len(response.jobs)
-        token = response.next_page_token
-        if not token:
-            return
+    async for message in paged(
+        connection,
+        connection.jobs.ListJobs,
+        jobs_pb2.ListJobsRequest(filter=filter, order_by=order_by),
+        lambda response: response.jobs,
+        page_size=_PAGE,
+        limit=limit,
+    ):
+        yield AsyncJob(connection, message)
 
 
 async def read_metrics(

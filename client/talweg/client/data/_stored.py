@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from talweg.client._connection import Connection
 from talweg.client._errors import InvalidRequest
+from talweg.client._pages import paged
 from talweg.client.data._sources import default_name, source_of
 from talweg.client.data._uploads import Progress, send
 from talweg.spec import SpecError, from_dict
@@ -143,15 +144,14 @@ def upload(
 
 def stored_datasets(connection: Connection, name: str) -> Iterator[StoredDataset]:
     """Yield the stored data sets, page by page; see `Client.stored_datasets`."""
-    token = ""
-    while True:
-        request = pb.ListStoredDatasetsRequest(page_size=_PAGE, page_token=token, name=name)
-        response = connection.call(connection.stored.ListStoredDatasets, request)
-        for message in response.datasets:
-            yield StoredDataset(connection, message)
-        token = response.next_page_token
-        if not token:
-            return
+    for message in paged(
+        connection,
+        connection.stored.ListStoredDatasets,
+        pb.ListStoredDatasetsRequest(name=name),
+        lambda response: response.datasets,
+        page_size=_PAGE,
+    ):
+        yield StoredDataset(connection, message)
 
 
 def delete(connection: Connection, name: str, *, force: bool) -> None:

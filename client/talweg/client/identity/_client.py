@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from talweg.client._pages import paged
 from talweg.client.identity._values import NewToken, role_value
 from talweg.v1 import identity_pb2
 
@@ -147,13 +148,11 @@ class IdentityClient:
         request = identity_pb2.ListAuditEntriesRequest()
         if since is not None:
             request.since.FromDatetime(since)
-        remaining = limit
-        while remaining is None or remaining > 0:
-            request.page_size = _PAGE if remaining is None else min(_PAGE, remaining)
-            page = self._connection.call(self._connection.identity.ListAuditEntries, request)
-            yield from page.entries
-            if remaining is not None:
-                remaining -= len(page.entries)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        yield from paged(
+            self._connection,
+            self._connection.identity.ListAuditEntries,
+            request,
+            lambda page: page.entries,
+            page_size=_PAGE,
+            limit=limit,
+        )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from talweg.client._pages import paged
 from talweg.client.sessions._handle import Session
 from talweg.spec import session_name
 from talweg.v1 import sessions_pb2
@@ -42,15 +43,12 @@ class SessionClient:
         Raises:
             TalwegError: An error of the server.
         """
-        remaining = limit
-        request = sessions_pb2.ListSessionsRequest()
-        while remaining is None or remaining > 0:
-            request.page_size = _PAGE if remaining is None else min(_PAGE, remaining)
-            response = self._connection.call(self._connection.sessions.ListSessions, request)
-            for message in response.sessions[:remaining]:
-                yield Session(self._connection, message)
-            if remaining is not None:
-                remaining -= len(response.sessions)
-            request.page_token = response.next_page_token
-            if not request.page_token:
-                return
+        for message in paged(
+            self._connection,
+            self._connection.sessions.ListSessions,
+            sessions_pb2.ListSessionsRequest(),
+            lambda response: response.sessions,
+            page_size=_PAGE,
+            limit=limit,
+        ):
+            yield Session(self._connection, message)

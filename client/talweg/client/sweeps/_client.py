@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from talweg.client._handle import new_request_id
+from talweg.client._pages import paged
 from talweg.client.data._inputs import Inputs, time_to_read
 from talweg.client.sweeps._files import SweepLike, to_sweep
 from talweg.client.sweeps._sweeps import Sweep
@@ -96,15 +97,12 @@ class SweepClient:
             ValueError: There is no such state.
             TalwegError: An error of the server.
         """
-        remaining = limit
-        request = sweeps_pb2.ListSweepsRequest(states=map(sweep_state_number, states))
-        while remaining is None or remaining > 0:
-            request.page_size = _PAGE if remaining is None else min(_PAGE, remaining)
-            response = self._connection.call(self._connection.sweeps.ListSweeps, request)
-            for message in response.sweeps[:remaining]:
-                yield Sweep(self._connection, message)
-            if remaining is not None:
-                remaining -= len(response.sweeps)
-            request.page_token = response.next_page_token
-            if not request.page_token:
-                return
+        for message in paged(
+            self._connection,
+            self._connection.sweeps.ListSweeps,
+            sweeps_pb2.ListSweepsRequest(states=map(sweep_state_number, states)),
+            lambda response: response.sweeps,
+            page_size=_PAGE,
+            limit=limit,
+        ):
+            yield Sweep(self._connection, message)

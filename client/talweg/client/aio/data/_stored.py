@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Any, Self
 
 from talweg.client.aio._connection import Connection
+from talweg.client.aio._pages import paged
 from talweg.client.aio.data._uploads import send
 from talweg.client.data._sources import default_name, source_of
 from talweg.client.data._stored import _PAGE, DatasetInfo, read_options
@@ -74,15 +75,14 @@ async def upload(
 
 async def stored_datasets(connection: Connection, name: str) -> AsyncIterator[AsyncStoredDataset]:
     """Yield the stored data sets, page by page; see `Client.stored_datasets`."""
-    token = ""
-    while True:
-        request = pb.ListStoredDatasetsRequest(page_size=_PAGE, page_token=token, name=name)
-        response = await connection.call(connection.stored.ListStoredDatasets, request)
-        for message in response.datasets:
-            yield AsyncStoredDataset(connection, message)
-        token = response.next_page_token
-        if not token:
-            return
+    async for message in paged(
+        connection,
+        connection.stored.ListStoredDatasets,
+        pb.ListStoredDatasetsRequest(name=name),
+        lambda response: response.datasets,
+        page_size=_PAGE,
+    ):
+        yield AsyncStoredDataset(connection, message)
 
 
 async def delete(connection: Connection, name: str, *, force: bool) -> None:

@@ -4,6 +4,7 @@
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from talweg.client.aio._pages import paged
 from talweg.client.aio.sessions._handle import AsyncSession
 from talweg.client.sessions._client import _PAGE
 from talweg.spec import session_name
@@ -42,15 +43,12 @@ class SessionClient:
         Raises:
             TalwegError: An error of the server.
         """
-        remaining = limit
-        request = sessions_pb2.ListSessionsRequest()
-        while remaining is None or remaining > 0:
-            request.page_size = _PAGE if remaining is None else min(_PAGE, remaining)
-            response = await self._connection.call(self._connection.sessions.ListSessions, request)
-            for message in response.sessions[:remaining]:
-                yield AsyncSession(self._connection, message)
-            if remaining is not None:
-                remaining -= len(response.sessions)
-            request.page_token = response.next_page_token
-            if not request.page_token:
-                return
+        async for message in paged(
+            self._connection,
+            self._connection.sessions.ListSessions,
+            sessions_pb2.ListSessionsRequest(),
+            lambda response: response.sessions,
+            page_size=_PAGE,
+            limit=limit,
+        ):
+            yield AsyncSession(self._connection, message)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING
 
 from talweg.client._handle import new_request_id
+from talweg.client.aio._pages import paged
 from talweg.client.aio.data._inputs import Inputs
 from talweg.client.aio.sweeps._sweeps import AsyncSweep
 from talweg.client.data._inputs import time_to_read
@@ -97,15 +98,12 @@ class SweepClient:
             ValueError: There is no such state.
             TalwegError: An error of the server.
         """
-        remaining = limit
-        request = sweeps_pb2.ListSweepsRequest(states=map(sweep_state_number, states))
-        while remaining is None or remaining > 0:
-            request.page_size = _PAGE if remaining is None else min(_PAGE, remaining)
-            response = await self._connection.call(self._connection.sweeps.ListSweeps, request)
-            for message in response.sweeps[:remaining]:
-                yield AsyncSweep(self._connection, message)
-            if remaining is not None:
-                remaining -= len(response.sweeps)
-            request.page_token = response.next_page_token
-            if not request.page_token:
-                return
+        async for message in paged(
+            self._connection,
+            self._connection.sweeps.ListSweeps,
+            sweeps_pb2.ListSweepsRequest(states=map(sweep_state_number, states)),
+            lambda response: response.sweeps,
+            page_size=_PAGE,
+            limit=limit,
+        ):
+            yield AsyncSweep(self._connection, message)

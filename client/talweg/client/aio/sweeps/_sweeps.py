@@ -11,6 +11,7 @@ from talweg.client._errors import Unavailable, WaitTimeout
 from talweg.client._handle import Seconds, to_seconds
 from talweg.client.aio._comparison import AsyncComparison
 from talweg.client.aio._jobs import AsyncJob, listed_jobs, read_metrics
+from talweg.client.aio._pages import paged
 from talweg.client.aio.sweeps._answer import AsyncSweepAnswer
 from talweg.client.aio.sweeps._handle import SweepHandle
 from talweg.client.notebooks.sweeps import live_sweep
@@ -133,20 +134,18 @@ class AsyncSweep(SweepHandle):
             ValueError: There is no such state.
             TalwegError: An error of the server.
         """
-        remaining = limit
         request = sweeps_pb2.ListTrialsRequest(
             sweep=self._named(), best_first=best, states=map(trial_state_number, states)
         )
-        while remaining is None or remaining > 0:
-            request.page_size = _PAGE if remaining is None else min(_PAGE, remaining)
-            response = await self._connection.call(self._connection.sweeps.ListTrials, request)
-            for message in response.trials[:remaining]:
-                yield Trial.of(message)
-            if remaining is not None:
-                remaining -= len(response.trials)
-            request.page_token = response.next_page_token
-            if not request.page_token:
-                return
+        async for message in paged(
+            self._connection,
+            self._connection.sweeps.ListTrials,
+            request,
+            lambda response: response.trials,
+            page_size=_PAGE,
+            limit=limit,
+        ):
+            yield Trial.of(message)
 
     async def jobs(self) -> AsyncIterator[AsyncJob]:
         """Yield the jobs that the trials rest on, those taken over from earlier sweeps too.
