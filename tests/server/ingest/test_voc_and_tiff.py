@@ -48,6 +48,51 @@ def test_boxes_of_pascal_voc(tmp_path: Path) -> None:
     assert counts(result, "split") == {"train": 1, "validation": 1}
 
 
+def test_lists_of_pascal_voc_tell_the_parts(tmp_path: Path) -> None:
+    """Of two years, each with its own lists and with names that the other has too."""
+    files = {}
+    for year, names in (("VOC2007", "abcd"), ("VOC2012", "ab")):
+        for name in names:
+            files[f"{year}/JPEGImages/{name}.png"] = image(seed=ord(name))
+            files[f"{year}/Annotations/{name}.xml"] = voc(thing("dog", 1, 1, 3, 3)).encode()
+        files[f"{year}/SegmentationClass/a.png"] = png(halves(0, 1))
+        files[f"{year}/ImageSets/Main/trainval.txt"] = b"a\nb\n"
+        files[f"{year}/ImageSets/Main/dog_train.txt"] = b"a  1\nb -1\n"
+    files["VOC2007/ImageSets/Main/train.txt"] = b"a\r\n\r\n"
+    files["VOC2007/ImageSets/Main/val.txt"] = b"b\n"
+    files["VOC2007/ImageSets/Main/test.txt"] = b"c\n"
+    files["VOC2012/ImageSets/Main/train.txt"] = b"b\na\n"
+    result = read(tmp_path, tar(files), "t.tar")
+    assert counts(result, "split") == {"train": 3, "validation": 1, "test": 1}
+    assert len(stored(result)["image"]) == 5
+    (note,) = [text for text in result.info.warnings if "no list" in text]
+    assert note.endswith('"VOC2007/JPEGImages/d.png"')
+    # With the list of both alone, its images are for training.
+    (tmp_path / "both").mkdir()
+    files = with_voc({"a": voc(thing("dog", 1, 1, 3, 3)), "b": voc()})
+    files |= {"ImageSets/trainval.txt": b"b"}
+    result = read(tmp_path / "both", tar(files | {"ImageSets/test.txt": b"a"}), "t.tar")
+    assert counts(result, "split") == {"train": 1, "test": 1}
+
+
+@pytest.mark.parametrize(
+    ("lists", "told"),
+    [
+        ({"train": b"a\nb\nx\ny"}, '2 names without an image: "x", "y"'),
+        ({"train": b"a\nb", "val": b"b"}, '1 images of another part: "b"'),
+        ({"val": b"\xff\xfe"}, "no utf-8"),
+    ],
+)
+def test_wrong_lists_of_pascal_voc_are_named(
+    tmp_path: Path, lists: Mapping[str, bytes], told: str
+) -> None:
+    files = with_voc({"a": voc(), "b": voc()})
+    files |= {f"ImageSets/Main/{name}.txt": text for name, text in lists.items()}
+    refused = ingest(tmp_path, tar(files), "t.tar").problems
+    assert f'"ImageSets/Main/{list(lists)[-1]}.txt"' in str(refused)
+    assert told in str(refused)
+
+
 BOMB = (
     '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">'
     + "".join(f'<!ENTITY a{n} "{f"&a{n - 1 or str()};" * 10}">' for n in range(1, 9))

@@ -11,6 +11,7 @@ from talweg.ingest.images.masks import has_masks, read_with_masks
 from talweg.ingest.images.reading import Reading, image_column
 from talweg.ingest.images.voc import ENDING as VOC_ENDING
 from talweg.ingest.images.voc import has_voc, read_voc
+from talweg.ingest.images.voc_sets import is_image_set
 from talweg.ingest.images.webdataset import is_webdataset, read_samples
 from talweg.ingest.images.yolo import LABELS as BOXES
 from talweg.ingest.images.yolo import has_yolo, read_yolo
@@ -98,7 +99,7 @@ def _reader_of(entries: Sequence[Entry], folder: str) -> tuple[_Reader, Callable
     if has_voc(entries):
         kinds[f"boxes of Pascal VOC ({VOC_ENDING})"] = (
             read_voc,
-            lambda entry: file_name(entry) == CLASSES,
+            lambda entry: file_name(entry) == CLASSES or is_image_set(entry),
         )
     if len(kinds) > 1:
         raise Refused(

@@ -18,6 +18,7 @@ from talweg.ingest.images.layout import (
     refuse_if_any,
 )
 from talweg.ingest.images.reading import Reading, coded, image_column
+from talweg.ingest.images.voc_sets import parts_in_sets
 from talweg.ingest.problems import MOST_PROBLEMS, Problem, names_text, quoted
 from talweg.v1.datasets_pb2 import ReadOptions
 
@@ -25,6 +26,8 @@ ENDING = ".xml"
 """What the names of files with boxes end in."""
 _FOLDERS = ("images", "jpegimages", "annotations")
 """Folders of which images and boxes each have one of their own, in lower case."""
+_MASKS = ("segmentationclass", "segmentationobject")
+"""Folders of masks, in lower case: they are no images, and have no boxes."""
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _ALLOWED = "boxes xmin, ymin, xmax, ymax in pixels, within the image"
 _MOST_BYTES = 4 * 2**20
@@ -50,17 +53,23 @@ def read_voc(archive: Archive, options: ReadOptions, room: int) -> Reading:
         Refused: They cannot be stored; names files and objects.
     """
     names, problems = class_names(archive)
-    images = [entry for entry in archive.entries if is_image(entry)]
-    files = _paired(images, [each for each in archive.entries if each.ending == ENDING], problems)
+    images = [entry for entry in archive.entries if is_image(entry) and not _is_mask(entry)]
+    files = [entry for entry in archive.entries if entry.ending == ENDING]
+    in_sets = parts_in_sets(archive, set(map(_place, images)), _place_of, problems)
+    left_out = [image.name for image in images if in_sets and _place(image) not in in_sets]
+    if in_sets:
+        images = [image for image in images if _place(image) in in_sets]
+        files = [file for file in files if _place(file) in in_sets]
+    paired = _paired(images, files, problems)
     shapes, broken = shapes_of(archive, images)
     problems += broken
-    annotations = [_annotation(archive, file, problems) for file in files]
+    annotations = [_annotation(archive, file, problems) for file in paired]
     if not names:
         found = {each.name for one in annotations if one is not None for each in one.objects}
         names = sorted(found - {""})
     classes = {name: index for index, name in enumerate(names, start=1)}
     boxes = Boxes(shapes)
-    for index, (file, annotation) in enumerate(zip(files, annotations, strict=True)):
+    for index, (file, annotation) in enumerate(zip(paired, annotations, strict=True)):
         if file is None or annotation is None or boxes.is_full:
             continue
         if len(problems) > _MOST_PROBLEMS:
@@ -77,8 +86,13 @@ def read_voc(archive: Archive, options: ReadOptions, room: int) -> Reading:
     columns = [image_column(pixels), *boxes.columns(names, size, room - pixels.nbytes)]
     if boxes.num_cut:
         notes.append(boxes.cut_text)
-    parts = parts_of([_own_folders(image) for image in images])
-    if parts:
+    if left_out:
+        notes.append(f"left out, for no list in ImageSets has them: {names_text(left_out)}")
+    if in_sets:
+        parts = [in_sets[_place(image)] for image in images]
+    else:
+        parts = parts_of([_own_folders(image) for image in images])
+    if len(set(parts)) > 1:
         columns.append(coded("split", parts))
     return Reading(columns, len(images), notes)
 
@@ -284,9 +298,16 @@ def _paired(
 
 def _place(entry: Entry) -> str:
     """Return what an image and its file have in common."""
-    stem = entry.name.rpartition("/")[2].rpartition(".")[0]
-    return "/".join([*_own_folders(entry), stem])
+    return _place_of(folders_of(entry), entry.name.rpartition("/")[2].rpartition(".")[0])
+
+
+def _place_of(folders: Sequence[str], stem: str) -> str:
+    return "/".join([*(name for name in folders if name.lower() not in _FOLDERS), stem])
 
 
 def _own_folders(entry: Entry) -> list[str]:
     return [name for name in folders_of(entry) if name.lower() not in _FOLDERS]
+
+
+def _is_mask(entry: Entry) -> bool:
+    return any(name.lower() in _MASKS for name in folders_of(entry))
