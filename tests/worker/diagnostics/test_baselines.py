@@ -1,5 +1,6 @@
 """Baselines of scikit-learn: the same as a user would get by hand, and the training untouched."""
 
+import signal
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from sklearn.neighbors import NearestNeighbors
 from tests.worker.training.jobs import job, run
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from talweg.worker import data
+from talweg.v1.jobs_pb2 import Job
+from talweg.worker import data, diagnostics
+from talweg.worker.training import RecordingReporter, Stop
 
 SHORT: dict[str, Any] = {"training": {"epochs": 2}, "model": {"mlp": {"hidden": [8]}}}
 ALL: dict[str, Any] = {"diagnostics": {"baseline": {}}}
@@ -32,6 +35,10 @@ def told(**fields: Any) -> tuple[dict[str, float], Any, Any]:
         spec,
         report,
     )
+
+
+def told_names(report: RecordingReporter) -> set[str]:
+    return {name for _, values in report.points for name in values}
 
 
 def parts(spec: Any) -> Any:
@@ -137,6 +144,30 @@ def test_boosting_is_left_out_of_many_inputs_and_said_so() -> None:
     [line] = [line for line in report.lines if "left out" in line]
     assert "2,600 inputs for each of 4 classes" in line
     assert "up to 2,500" in line
+
+
+@pytest.mark.parametrize(
+    ("reason", "state"),
+    [("cancel", Job.CANCELLED), ("pause", Job.PAUSED), ("time_limit", Job.SUCCEEDED)],
+)
+def test_a_run_stops_while_a_baseline_learns(reason: Any, state: int) -> None:
+    """Boosting of ten classes takes seconds, and asks nobody whether to go on."""
+    report = RecordingReporter()
+
+    class Control:
+        num_asked = 0
+
+        def check(self) -> Stop | None:
+            self.num_asked += "test/accuracy" in told_names(report)
+            return Stop(reason) if self.num_asked > 1 else None
+
+    spec = job(**SHORT, task="multiclass", dataset="digits", loss="cross_entropy", **ALL)
+    before = signal.getsignal(signal.SIGALRM)
+    result = diagnostics.run(spec, report=report, control=Control(), device="cpu")
+    assert result.state == state
+    assert not [name for name in told_names(report) if name.startswith(("gradient", "linear"))]
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_boosting_keeps_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:

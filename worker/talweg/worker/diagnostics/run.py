@@ -9,6 +9,7 @@ from talweg.worker.diagnostics.landscape import look_around
 from talweg.worker.diagnostics.one_batch import learn_one_batch
 from talweg.worker.diagnostics.rate_range import try_learning_rates
 from talweg.worker.diagnostics.replay import replay
+from talweg.worker.diagnostics.stopping import Stopped, until_stopped
 from talweg.worker.diagnostics.trivial import far_worse, trivial_metrics
 from talweg.worker.tasks import EvalResult
 from talweg.worker.training import Control, Reporter, Result, Stop, Store
@@ -67,29 +68,24 @@ class _BySpec:
     def instead_of_training(self, setup: Setup, context: RunContext) -> Result | None:
         return None
 
-    def after_test(self, setup: Setup, tested: EvalResult, context: RunContext) -> None:
+    def after_test(self, setup: Setup, tested: EvalResult, context: RunContext) -> Stop | None:
         """Tell what a predictor that knows nothing would have reached, where that is asked for.
 
         Where the model is far worse it is told in any case, but for a job that will not have it.
         """
-        spec, report = context.spec, context.report
-        if spec.diagnostics.HasField("baseline"):
-            _compare_with_baselines(setup, tested, context)
-        asked = spec.diagnostics.trivial
-        if tested.predictions is None or (spec.HasField("diagnostics") and not asked):
-            return
-        values = trivial_metrics(setup.learner.task, setup.splits.bundle, tested.predictions)
-        if values is None:
-            if asked:
-                report.log(LogLine.INFO, "There is no trivial baseline for this task.")
-            return
-        warning = far_worse(
-            spec, tested.values, values, learning_rate=optimizers.learning_rate(spec.optimizer)
-        )
-        if asked or warning is not None:
-            setup.step.recorder.evaluation(setup.state.step, "trivial", values)
-        if warning is not None:
-            report.warning(warning)
+        if context.spec.diagnostics.HasField("baseline"):
+            try:
+                _compare_with_baselines(setup, tested, context)
+            except Stopped as stopped:
+                if stopped.stop.reason != "time_limit":
+                    return stopped.stop
+                context.report.log(
+                    LogLine.WARNING,
+                    "The time limit was reached before all baselines were trained: the rest is "
+                    "skipped.",
+                )
+        _compare_with_trivial(setup, tested, context)
+        return None
 
     def after_training(self, setup: Setup, context: RunContext) -> Stop | None:
         asked = context.spec.diagnostics
@@ -100,8 +96,32 @@ class _BySpec:
         )
 
 
+def _compare_with_trivial(setup: Setup, tested: EvalResult, context: RunContext) -> None:
+    """Report the metrics of a predictor that knows nothing, and say where it is far better."""
+    spec, report = context.spec, context.report
+    asked = spec.diagnostics.trivial
+    if tested.predictions is None or (spec.HasField("diagnostics") and not asked):
+        return
+    values = trivial_metrics(setup.learner.task, setup.splits.bundle, tested.predictions)
+    if values is None:
+        if asked:
+            report.log(LogLine.INFO, "There is no trivial baseline for this task.")
+        return
+    warning = far_worse(
+        spec, tested.values, values, learning_rate=optimizers.learning_rate(spec.optimizer)
+    )
+    if asked or warning is not None:
+        setup.step.recorder.evaluation(setup.state.step, "trivial", values)
+    if warning is not None:
+        report.warning(warning)
+
+
 def _compare_with_baselines(setup: Setup, tested: EvalResult, context: RunContext) -> None:
-    """Train the baselines that a spec asks for, and report their metrics."""
+    """Train the baselines that a spec asks for, and report their metrics.
+
+    Raises:
+        Stopped: The run must stop.
+    """
     report = context.report
     found = baselines_of(setup.learner.task, context.spec, setup.splits.bundle, tested)
     if found is None:
@@ -110,7 +130,7 @@ def _compare_with_baselines(setup: Setup, tested: EvalResult, context: RunContex
     if found.left_out:
         report.log(LogLine.INFO, f"{found.left_out}.")
     metric = primary_metric(context.spec).partition("/")[2]
-    for name, values in found.metrics:
+    for name, values in until_stopped(found.metrics, context.control):
         setup.step.recorder.evaluation(setup.state.step, name, values)
         if metric in values and metric in tested.values:
             report.log(

@@ -62,8 +62,8 @@ class Diagnoses(Protocol):
     def instead_of_training(self, setup: Setup, context: RunContext) -> Result | None:
         """Do what the run is for where it is not to train; None where it is."""
 
-    def after_test(self, setup: Setup, tested: EvalResult, context: RunContext) -> None:
-        """Compare what came of the test data."""
+    def after_test(self, setup: Setup, tested: EvalResult, context: RunContext) -> Stop | None:
+        """Compare what came of the test data; gives why the run must end, where it must."""
 
     def after_training(self, setup: Setup, context: RunContext) -> Stop | None:
         """Diagnose what a training has led to; gives why the run must end, where it must."""
@@ -76,8 +76,8 @@ class _NoDiagnoses:
     def instead_of_training(self, setup: Setup, context: RunContext) -> Result | None:
         return None
 
-    def after_test(self, setup: Setup, tested: EvalResult, context: RunContext) -> None:
-        pass
+    def after_test(self, setup: Setup, tested: EvalResult, context: RunContext) -> Stop | None:
+        return None
 
     def after_training(self, setup: Setup, context: RunContext) -> Stop | None:
         return None
@@ -241,7 +241,7 @@ class _Run:
     def _finish(self, setup: Setup, checkpoints: Checkpointer) -> Result:
         """Evaluate the trained model, and hand it out."""
         tested = self._test(setup)
-        stop = self._diagnoses.after_training(setup, self._context)
+        stop = self._diagnose(setup, tested)
         if stop is not None:
             if stop.reason in _GOES_ON and stop.reason != "lost":
                 checkpoints.save()
@@ -270,8 +270,12 @@ class _Run:
         model, batch_size = setup.state.model, setup.plan.batch_size
         tested = evaluate(model, setup.learner.task, test, batch_size=batch_size)
         setup.step.recorder.evaluation(setup.state.step, "test", tested.values)
-        self._diagnoses.after_test(setup, tested, self._context)
         return tested
+
+    def _diagnose(self, setup: Setup, tested: EvalResult | None) -> Stop | None:
+        """Look into the trained model; gives why the run must end, where it must."""
+        stop = self._diagnoses.after_test(setup, tested, self._context) if tested else None
+        return stop or self._diagnoses.after_training(setup, self._context)
 
 
 def result_of_stop(stop: Stop, spec: JobSpec, state: TrainingState) -> Result:

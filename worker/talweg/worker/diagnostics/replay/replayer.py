@@ -121,8 +121,9 @@ class _Replay:
     def before_training(self, setup: Setup, context: RunContext) -> None:
         """Do nothing: what the other job looked into left its training as it was."""
 
-    def after_test(self, setup: Setup, tested: EvalResult, context: RunContext) -> None:
+    def after_test(self, setup: Setup, tested: EvalResult, context: RunContext) -> Stop | None:
         """Do nothing."""
+        return None
 
     def after_training(self, setup: Setup, context: RunContext) -> Stop | None:
         """Do nothing."""
