@@ -28,6 +28,7 @@ from PIL import Image
 
 from talweg.client import Client, Job, Sweep, compare_url, read_jobs
 from talweg.client._links import sweep_url
+from talweg.client.cli._pages import opening
 from talweg.client.sweeps.report import read, render
 
 T = TypeVar("T")
@@ -152,7 +153,8 @@ def take_all(browser: Browser, jobs: list[Job], *, suffix: str) -> None:
     job = next(job for job in jobs if job.spec.loss.HasField("mae"))
     page = job.tracking_url or ""
 
-    browser.open(comparison)
+    # The link lets the browser in; it needs none for the pages after it.
+    browser.open(opening(comparison))
     browser.wait_for(has_text("Group: mae"))
     browser.wait_for("document.querySelectorAll('.js-plotly-plot').length >= 3")
     take(browser, f"charts{suffix}", 860)

@@ -2,7 +2,11 @@
 
 import csv
 import io
+import json
+import os
 import webbrowser
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from tests.client.commands import Talweg
@@ -10,6 +14,7 @@ from tests.client.samples import sample
 from tests.client.worker import Worker
 
 from talweg.client import Client, JobState
+from talweg.spec.local.mlflow_access import opens
 
 
 def test_metrics_are_a_table_for_other_programs(
@@ -28,9 +33,9 @@ def test_metrics_are_a_table_for_other_programs(
     assert "no points of test/" in talweg("metrics", job.id, "test/").err
 
 
-def test_open_leads_to_a_run_and_to_a_comparison(
-    talweg: Talweg, client: Client, worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a browser was given."""
     opened: list[str] = []
 
     def take(url: str) -> bool:
@@ -38,6 +43,12 @@ def test_open_leads_to_a_run_and_to_a_comparison(
         return True
 
     monkeypatch.setattr(webbrowser, "open", take)
+    return opened
+
+
+def test_open_leads_to_a_run_and_to_a_comparison(
+    talweg: Talweg, client: Client, worker: Worker, opened: list[str]
+) -> None:
     jobs = client.submit_many([sample(seed=seed, experiment="pages") for seed in range(2)])
     assert talweg("open", jobs[0].id).status == 3
     for run in ("a", "b"):
@@ -50,6 +61,47 @@ def test_open_leads_to_a_run_and_to_a_comparison(
     done = talweg("open", "--experiment", "pages", "--print")
     assert "viewStateShareKey=talweg-test-mae" in done.out
     assert len(opened) == 1
+
+
+def test_the_mlflow_of_an_own_stack_opens_by_a_link(
+    talweg: Talweg,
+    client: Client,
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    opened: list[str],
+) -> None:
+    monkeypatch.setenv("TALWEG_DATA", str(tmp_path))
+    base, token = "http://127.0.0.1:1", "t" * 43
+    facts = {"pid": os.getpid(), "server": client.address, "data": str(tmp_path)}
+    (tmp_path / "stack.json").write_text(
+        json.dumps({**facts, "tracking": base, "tracking_pages": base})
+    )
+    (tmp_path / "mlflow-token").write_text(token)
+    job = client.submit(sample())
+    attempt = worker.claim()
+    attempt.finish()
+    page = f"{base}/#/experiments/1/runs/a"
+    attempt.deliver(page, "a")
+    link = talweg("open", job.id, "--print").out.strip()
+    assert link.replace("/?", "/#").split("#")[2] == page.partition("#")[2]
+    assert opens(urlsplit(link).query, token)
+    # What another program reads may be kept, and so holds nothing that opens it.
+    assert f"MLflow: {page}\n" in talweg("show", job.id).out
+    assert job.refresh().tracking_url == page
+    # The arguments of a program are seen by every user of the machine.
+    assert talweg("open").out.startswith(f"{base}/?token=")
+    assert talweg("open", job.id).status == 0
+    file = Path(urlsplit(opened[-1]).path)
+    assert opened == [file.as_uri()] * 2
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert page.partition("#")[2] in file.read_text()
+    # Those of others are sent nothing.
+    (tmp_path / "stack.json").write_text(
+        json.dumps({**facts, "tracking": base, "tracking_pages": ""})
+    )
+    assert talweg("open", job.id).out == f"{page}\n"
+    assert opened[-1] == page
 
 
 def test_a_condition_selects_the_open_jobs(talweg: Talweg, client: Client, worker: Worker) -> None:

@@ -33,6 +33,7 @@ def serving(database: Path) -> Iterator[subprocess.Popen[bytes]]:
         "-m",
         "talweg.deploy.services._mlflow",
         str(database),
+        str(database.with_name("token")),
         "--port",
         "0",
     )

@@ -97,6 +97,22 @@ def test_workers_write_beside_the_own_mlflow_and_no_other(
     assert not {"TALWEG_TRACKING_DATABASE", "TALWEG_TRACKING_ARTIFACTS"} & env.keys()
 
 
+def test_the_own_mlflow_has_a_token_and_another_ones_stays_the_users(
+    folder: Folder, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TALWEG_TRACKING_TOKEN_FILE", "/elsewhere/token")
+    own = EmbeddedPlan(folder, Settings(), ports, [])
+    env = environment(own, "worker-0")
+    assert env["TALWEG_TRACKING_TOKEN_FILE"] == str(folder.tracking_token)
+    assert folder.tracking_token.stat().st_mode & 0o777 == 0o600
+    assert own.tracking_pages == own.tracking_uri
+    other = EmbeddedPlan(folder, Settings(tracking_uri="https://mlflow.example"), ports, [])
+    env = environment(other, "worker-0")
+    assert env["TALWEG_TRACKING_TOKEN_FILE"] == "/elsewhere/token"
+    # So the client shows its token to no server of others.
+    assert other.tracking_pages == ""
+
+
 def test_no_proxy_stands_between_services(
     folder: Folder, ports: Ports, monkeypatch: pytest.MonkeyPatch
 ) -> None:

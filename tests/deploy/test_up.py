@@ -195,9 +195,11 @@ def test_mlflow_is_one_process_and_comes_back(up: Upped) -> None:
     assert process.children() == []
     host, _, port = up.facts["tracking"].removeprefix("http://").partition(":")
     # As a page of another site sends it, whose name leads to this machine.
+    token = (up.data / "mlflow-token").read_text().strip()
+    known = {"Authorization": f"Bearer {token}"}
     connection = http.client.HTTPConnection(host, int(port), timeout=180)
     with closing(connection):
-        connection.request("GET", "/", headers={"Host": "elsewhere.example"})
+        connection.request("GET", "/", headers={"Host": "elsewhere.example", **known})
         assert connection.getresponse().status == http.client.FORBIDDEN
     kill(up, "tracking")
     job = train(up)
@@ -205,6 +207,48 @@ def test_mlflow_is_one_process_and_comes_back(up: Upped) -> None:
         wait_until(
             lambda: client.job(job.name).message.tracking.complete, timeout=90, what="delivered"
         )
+
+
+def test_mlflow_opens_by_its_token_and_by_a_link_and_to_nobody_else(up: Upped) -> None:
+    up.wait_for("tracking")
+    token = up.data / "mlflow-token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    secret = token.read_text().strip()
+    for each in processes_of(up.data):
+        assert secret not in " ".join(each.cmdline())
+
+    def ask(path: str, **headers: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection(
+            up.facts["tracking"].removeprefix("http://"), timeout=180
+        )
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse()
+
+    # Pages, both interfaces for programs, files.
+    search = "experiments/search?max_results=1"
+    paths = ("/", f"/api/2.0/mlflow/{search}", f"/ajax-api/2.0/mlflow/{search}",
+             "/api/2.0/mlflow-artifacts/artifacts", "/get-artifact?path=x&run_uuid=y",
+             "/static-files/index.html", "/docs")  # fmt: skip
+    for path in paths:
+        for headers in ({}, {"Authorization": "Bearer none"}, {"Cookie": "talweg=none"}):
+            answer = ask(path, **headers)
+            assert answer.status == http.client.UNAUTHORIZED, path
+            assert "MLFLOW_TRACKING_TOKEN" in json.loads(answer.read())["message"]
+    assert ask(paths[1], Authorization=f"Bearer {secret}").status == http.client.OK
+    link = talweg(up.data, "open", "--print").stdout.strip()
+    assert link.startswith(f"{up.facts['tracking']}/?token=")
+    given = ask(link.removeprefix(up.facts["tracking"]))
+    assert (given.status, given.headers["Location"]) == (http.client.SEE_OTHER, "./")
+    cookie = given.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    page = ask("/", Cookie=cookie.partition(";")[0], Accept="text/html")
+    assert page.status == http.client.OK
+    # Neither is in a log, nor where what is printed may be kept.
+    for log in (up.data / "logs").iterdir():
+        assert secret not in (text := log.read_text())
+        assert "token=" not in text
+    assert secret not in (up.data / "stack.json").read_text()
+    assert "token=" not in up.output
 
 
 def test_delivery_comes_back(up: Upped) -> None:

@@ -22,7 +22,7 @@ from talweg.spec.identity.security import (
     checked_token,
     is_loopback,
 )
-from talweg.spec.local.data_folder import ADMIN_TOKEN
+from talweg.spec.local.data_folder import ADMIN_TOKEN, TRACKING_TOKEN
 from talweg.spec.local.stackfile import STACK_FILE, last_stack_file, stacks_folder
 
 DEFAULT_PORT = 7070
@@ -163,6 +163,8 @@ class LocalStack:
     """HOST:PORT of its server."""
     tracking: str
     """The address of its MLflow; empty if the file does not say."""
+    pages: str
+    """Where browsers find the pages of an MLflow that is its own; empty if it has none."""
     data: str
     """Its data folder; empty if the file does not say."""
     services: Mapping[str, int]
@@ -196,6 +198,7 @@ def _running(paths: Iterable[Path]) -> Iterator[LocalStack]:
                 int(facts["pid"]),
                 check(facts["server"]),
                 str(facts.get("tracking", "")),
+                str(facts.get("tracking_pages", "")),
                 str(facts.get("data", "")),
                 {name: int(pid) for name, pid in facts.get("parts", {}).items() if pid},
             )
@@ -215,15 +218,22 @@ def local_stack(address: str) -> LocalStack | None:
     return next((stack for stack in local_stacks() if stack.server == address), None)
 
 
-def local_tracking(address: str) -> str:
-    """Return the address of the MLflow beside a server on this machine; empty if not known.
+def stack_of_mlflow(base: str) -> LocalStack | None:
+    """Return the stack of this user on this machine that an MLflow belongs to; None if none does.
 
     Args:
-        address: The server's.
+        base: The address of the MLflow, as programs or as browsers find it.
     """
-    for stack in local_stacks():
-        if stack.server == address and stack.tracking.startswith(("http://", "https://")):
-            return stack.tracking
+    for stack in _running(chain(_stack_files(os.environ, Path.cwd()), _registered())):
+        if stack.pages and base.rstrip("/") in (stack.tracking, stack.pages):
+            return stack
+    return None
+
+
+def mlflow_token(stack: LocalStack) -> str:
+    """Return the token that the MLflow of a stack asks for; empty if it cannot be read."""
+    with suppress(OSError, ValueError):
+        return read_secret(Path(stack.data) / TRACKING_TOKEN)
     return ""
 
 

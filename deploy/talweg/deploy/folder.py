@@ -98,6 +98,11 @@ class Folder:
         return self.tracking / "artifacts"
 
     @property
+    def tracking_token(self) -> Path:
+        """The token that MLflow asks for, readable only by the owner."""
+        return self.root / data_folder.TRACKING_TOKEN
+
+    @property
     def logs(self) -> Path:
         """One log per service."""
         return self.root / "logs"

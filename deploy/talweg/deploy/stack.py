@@ -5,6 +5,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -28,6 +29,8 @@ from talweg.deploy.stackfile import StackFile, versions
 from talweg.deploy.supervision.ports import Ports, is_free
 from talweg.deploy.supervision.processes import Guardian, end_leftovers
 from talweg.deploy.supervision.supervisor import Hooks, Supervisor
+from talweg.spec.identity.secrets import read_secret
+from talweg.spec.local.mlflow_access import with_link_token
 from talweg.spec.local.stackfile import last_stack_file, stacks_folder
 
 LOG_CHECK_SECONDS = 60.0
@@ -163,6 +166,7 @@ class Stack:
                 if not is_tracking_told and self._supervisor.was_ready(TRACKING):
                     is_tracking_told = True
                     self._note(f"MLflow is ready at {self._plan.tracking_address}")
+                    self._say_link()
                 if beside is not None and beside.poll() is not None:
                     if self._options.once:
                         return beside.returncode
@@ -225,6 +229,7 @@ class Stack:
             "data": str(self._folder.root),
             "server": self._ports.address(SERVER),
             "tracking": self._plan.tracking_address,
+            "tracking_pages": self._plan.tracking_pages,
             "broker": self._plan.broker_address,
             "parts": self._supervisor.pids,
             **self._facts,
@@ -249,11 +254,21 @@ class Stack:
         # A full disk must not end running services.
         with suppress(OSError), self._folder.open_log("up") as log:
             log.write(f"{now} {text}\n".encode())
+        self._later(text)
+
+    def _later(self, text: str) -> None:
+        """Print a line, at once or when the follow program has ended."""
         if self._deferred is None:
             self._say(text)
         else:
             # That program draws progress bars, which a line from here would break.
             self._deferred.append(text)
+
+    def _say_link(self) -> None:
+        """Print the link that opens MLflow, where people alone see it."""
+        if sys.stdout.isatty():
+            token = read_secret(self._folder.tracking_token)
+            self._later(f"Open it by {with_link_token(self._plan.tracking_pages, token)}")
 
     def _say(self, text: str) -> None:
         # The terminal may be gone; the services must still stop in order.

@@ -45,6 +45,9 @@ class Settings:
     tracking_artifacts: Path | None = None
     """TALWEG_TRACKING_ARTIFACTS: the folder that this MLflow server serves its files from."""
 
+    tracking_token_file: Path | None = None
+    """TALWEG_TRACKING_TOKEN_FILE: the file with the token that the MLflow server asks for."""
+
     spool_dir: Path = Path(".talweg/spool")
     """TALWEG_SPOOL_DIR: where results wait for delivery; on a local disk, one a machine."""
 
@@ -160,6 +163,7 @@ class Settings:
             public_tracking_uri=text("PUBLIC_TRACKING_URI", "").rstrip("/") or None,
             tracking_database=path("TRACKING_DATABASE"),
             tracking_artifacts=path("TRACKING_ARTIFACTS"),
+            tracking_token_file=path("TRACKING_TOKEN_FILE"),
             spool_dir=Path(text("SPOOL_DIR", str(default.spool_dir))).absolute(),
             delivery_wait=_seconds(
                 "TALWEG_DELIVERY_WAIT_SECONDS",

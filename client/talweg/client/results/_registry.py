@@ -21,11 +21,13 @@ from urllib.request import (
     build_opener,
 )
 
+from talweg.client._address import mlflow_token, stack_of_mlflow
 from talweg.client._errors import (
     AlreadyExists,
     FailedPrecondition,
     InvalidRequest,
     NotFound,
+    PermissionDenied,
     ServerError,
     TalwegError,
     Unavailable,
@@ -40,6 +42,7 @@ _KINDS: Mapping[str, type[TalwegError]] = {
     "RESOURCE_ALREADY_EXISTS": AlreadyExists,
     "INVALID_PARAMETER_VALUE": InvalidRequest,
     "BAD_REQUEST": InvalidRequest,
+    "UNAUTHENTICATED": PermissionDenied,
 }
 _READY = "LOGGED_MODEL_READY"
 _JOB_TAG = "talweg.job"
@@ -64,6 +67,7 @@ class Registry:
             )
         self._base = uri.rstrip("/")
         self._opener = _opener(address.hostname)
+        self._credentials = _credentials(self._base)
 
     def register(self, name: str, *, run_id: str, job: str, alias: str = "") -> RegisteredModel:
         """Make the model of a run a version of a registered model; done again it is the same.
@@ -164,7 +168,7 @@ class Registry:
             url += f"?{urlencode(content)}" if content else ""
         else:
             data = json.dumps(content).encode()
-        headers = {"Content-Type": "application/json", **_credentials()}
+        headers = {"Content-Type": "application/json", **self._credentials}
         request = Request(url, data=data, method=method, headers=headers)
         try:
             with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
@@ -208,9 +212,11 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _credentials() -> dict[str, str]:
-    """Return the header for what MLflow's own client reads from the environment."""
-    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+def _credentials(base: str) -> dict[str, str]:
+    """Return the header for the token of a stack's own MLflow, or what MLflow's client reads."""
+    stack = stack_of_mlflow(base)
+    token = mlflow_token(stack) if stack is not None else ""
+    if token or (token := os.environ.get("MLFLOW_TRACKING_TOKEN", "")):
         return {"Authorization": f"Bearer {token}"}
     user = os.environ.get("MLFLOW_TRACKING_USERNAME")
     password = os.environ.get("MLFLOW_TRACKING_PASSWORD", "")

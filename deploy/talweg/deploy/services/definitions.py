@@ -132,6 +132,13 @@ class EmbeddedPlan:
         return self._settings.tracking_uri or f"http://{self._ports.address(TRACKING)}"
 
     @property
+    def tracking_pages(self) -> str:
+        """Where browsers find the pages of this stack's own MLflow; empty if it has none."""
+        if self._settings.tracking_uri is not None:
+            return ""
+        return os.environ.get("TALWEG_PUBLIC_TRACKING_URI", "").rstrip("/") or self.tracking_uri
+
+    @property
     def tracking_address(self) -> str:
         """The address without user and password, for display."""
         url = urlsplit(self.tracking_uri)
@@ -168,6 +175,7 @@ class EmbeddedPlan:
             env |= {
                 "TALWEG_TRACKING_DATABASE": str(self._folder.tracking_database),
                 "TALWEG_TRACKING_ARTIFACTS": str(self._folder.tracking_artifacts),
+                "TALWEG_TRACKING_TOKEN_FILE": str(self._folder.tracking_token),
             }
         return env | {
             MARK: str(self._folder.root),
@@ -222,8 +230,10 @@ class EmbeddedPlan:
     def _worker(self, name: str) -> Service:
         ready_file = self._folder.ready_file(name)
         index = int(name.rpartition("-")[2])
-        # The server may not have made it yet; whoever is first does.
+        # Server and MLflow may not have made them yet; whoever is first does.
         read_or_create_secret(self._folder.worker_token)
+        if self._settings.tracking_uri is None:
+            read_or_create_secret(self._folder.tracking_token)
         env = {READY_FILE: str(ready_file), TOKEN_FILE: str(self._folder.worker_token)}
         if self._gpus:
             env |= {
@@ -252,7 +262,8 @@ class EmbeddedPlan:
         return Service(
             name=TRACKING,
             command=(
-                *(*_PYTHON, "talweg.deploy.services._mlflow", str(self._folder.tracking_database)),
+                *(*_PYTHON, "talweg.deploy.services._mlflow"),
+                *(str(self._folder.tracking_database), str(self._folder.tracking_token)),
                 *("--host", HOST, "--port", str(port), "--workers", "1"),
                 *("--artifacts-destination", self._folder.tracking_artifacts.as_uri()),
             ),

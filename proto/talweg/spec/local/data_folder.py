@@ -14,6 +14,9 @@ SPOOL: Final = "spool"
 TRACKING: Final = "mlflow"
 """The folder of MLflow's database and artifacts."""
 
+TRACKING_TOKEN: Final = "mlflow-token"
+"""The file with the token that MLflow asks for."""
+
 TOKEN_KEY: Final = "token-key"
 """The file with the key of the record's hashes of tokens."""
 

@@ -12,6 +12,7 @@ import signal
 import sys
 from types import FrameType
 
+from talweg.spec.identity.secrets import read_secret
 from talweg.spec.private import make_private_folder
 from talweg.worker.parents import die_with_parent
 from talweg.worker.settings import Settings
@@ -29,6 +30,12 @@ _ENVIRONMENT = {
     "MPLBACKEND": "Agg",
     "OMP_NUM_THREADS": "1",
 }
+# They come before a token.
+_OTHER_CREDENTIALS = (
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_AUTH",
+)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _NICENESS = 10
 # Less than `process.py` allows.
@@ -48,6 +55,8 @@ def main() -> None:
     os.environ.update(_FIXED_ENVIRONMENT)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if settings.tracking_token_file is not None:
+        _show_token(read_secret(settings.tracking_token_file))
     _pass_by_proxies()
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s delivery: %(message)s"
@@ -69,6 +78,13 @@ def main() -> None:
         delivery.close(patience=_END_WITHIN)
         # Threads may still wait for MLflow: killed outright it would lose nothing either.
         os._exit(0)
+
+
+def _show_token(token: str) -> None:
+    """Have MLflow's client send a token, whatever the environment says of a user."""
+    for name in _OTHER_CREDENTIALS:
+        os.environ.pop(name, None)
+    os.environ["MLFLOW_TRACKING_TOKEN"] = token
 
 
 def _pass_by_proxies() -> None:

@@ -19,6 +19,7 @@ from talweg.client.cli._common import (
     runs_url,
     say,
 )
+from talweg.client.cli._pages import link_shown
 from talweg.client.cli._selection import joined_filter
 from talweg.client.cli._targets import find_jobs
 from talweg.client.cli.completions import complete_experiments, complete_jobs
@@ -119,7 +120,7 @@ def compare(
         print_json(_json(comparison, url or None))
         return
     if url:
-        say(f"MLflow: {url}")
+        say(f"MLflow: {link_shown(url)}")
     elif _missing(compared):
         note("MLflow: some runs have not arrived yet; --link waits for them")
 

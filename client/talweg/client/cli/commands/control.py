@@ -16,6 +16,7 @@ from talweg.client.cli._common import (
     runs_url,
     say,
 )
+from talweg.client.cli._pages import link_shown
 from talweg.client.cli._selection import names_of_open, select_targets, targets_or_filter
 from talweg.client.cli._targets import Target, find_target, target_json
 from talweg.client.cli.commands.sweeps.watching import (
@@ -189,7 +190,7 @@ def _print_link(client: Client, jobs: Sequence[Job], *, stderr: bool) -> None:
         # The jobs have ended, which is what the exit status says.
         return
     if url:
-        say(f"MLflow: {url}", err=stderr)
+        say(f"MLflow: {link_shown(url, err=stderr)}", err=stderr)
     elif len(tracked) == 1 and not tracked[0].message.tracking.run_id:
         note(
             f"the results are on their way to MLflow; open them with: talweg open {tracked[0].id}"

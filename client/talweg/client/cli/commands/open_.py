@@ -1,13 +1,14 @@
 """`talweg open`."""
 
-import webbrowser
 from collections.abc import Sequence
 
 import click
 
 from talweg.client import Job, NotFound, Sweep
+from talweg.client._address import local_stack
 from talweg.client._links import sweep_url
 from talweg.client.cli._common import Session, note, runs_url, say
+from talweg.client.cli._pages import browse, opening
 from talweg.client.cli._selection import select_targets, targets_or_filter
 
 
@@ -25,9 +26,15 @@ def open_(
 ) -> None:
     """Open jobs in MLflow: the page of one, or the comparison of several; of a sweep all its jobs.
 
-    Without a browser it prints the address.
+    With no job it opens the first page of the MLflow of a stack on this machine. The address that
+    it prints opens that MLflow in any browser within a day; keep it to yourself.
     """
     with session.client() as client:
+        stack = local_stack(client.address)
+        is_selected = any((targets, filter, states, experiment))
+        if not is_selected and stack is not None and stack.pages:
+            _show(stack.pages, only_print=only_print)
+            return
         chosen = select_targets(
             client, targets, filter=filter, states=states, experiment=experiment
         )
@@ -56,6 +63,6 @@ def open_(
 
 
 def _show(url: str, *, only_print: bool) -> None:
-    say(url)
-    if not only_print and not webbrowser.open(url):
+    say(opening(url))
+    if not only_print and not browse(url):
         note("no browser could be opened: open the address above")

@@ -18,6 +18,7 @@ from talweg.client.cli._common import (
     say,
     state_text,
 )
+from talweg.client.cli._pages import link_shown
 from talweg.client.cli._targets import find_target, target_json
 from talweg.client.cli.commands.jobs import result_text
 from talweg.client.cli.commands.replay import print_replay
@@ -68,7 +69,7 @@ def _show_job(shown: Job, metrics: JobMetrics, *, as_json: bool) -> None:
     say(to_yaml(shown.spec), end="")
     # Last, where it is at hand after a long spec.
     if url := shown.message.tracking.url:
-        say(f"\nMLflow: {url}")
+        say(f"\nMLflow: {link_shown(url)}")
     tracking = shown.message.tracking
     if tracking.missing:
         say(f"Missing in MLflow: {tracking.missing}")

@@ -7,6 +7,7 @@ import click
 
 from talweg.client import Sweep, SweepAnswer
 from talweg.client.cli._common import Session, console, json_option, note, print_json, say
+from talweg.client.cli._pages import link_shown
 from talweg.client.cli._targets import find_sweep
 from talweg.client.cli.commands.compare import print_comparison
 from talweg.client.cli.commands.sweeps.tables import print_trials
@@ -61,7 +62,7 @@ def print_answer(answered: SweepAnswer, out: "Console") -> None:
 def print_summary(sweep: Sweep) -> None:
     """Print where the summary of a sweep is in MLflow, if it is there."""
     if url := sweep.message.tracking.url:
-        say(f"\nSummary in MLflow: {url}")
+        say(f"\nSummary in MLflow: {link_shown(url)}")
 
 
 def answer_json(answered: SweepAnswer) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from talweg.client import Sweep
 from talweg.client._lines import duration
 from talweg.client.cli._common import ago, moment, say, style_of
+from talweg.client.cli._pages import link_shown
 from talweg.client.cli.commands.sweeps.tables import print_trials
 from talweg.client.sweeps._progress import SweepProgress
 from talweg.v1.sweeps_pb2 import Sweep as SweepMessage
@@ -49,7 +50,7 @@ def _print_facts(sweep: Sweep, out: "Console") -> None:
         ("trials", ", ".join(progress.counts)),
         ("jobs", f"{jobs} of {message.num_jobs}" if jobs else f"none of {message.num_jobs}"),
         ("phase", "final jobs of the chosen settings" if message.in_final_phase else ""),
-        ("MLflow", message.tracking.url),
+        ("MLflow", link_shown(message.tracking.url)),
     ]
     state = Text(progress.state, style=style_of(progress.state))
     out.print(Text(sweep.name, style="bold"), state, Text(progress.title))

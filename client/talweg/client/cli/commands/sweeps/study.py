@@ -14,6 +14,7 @@ from talweg.client._lines import duration
 from talweg.client.catalogue._facts import to_facts
 from talweg.client.cli import _problems
 from talweg.client.cli._common import Session, note, quoted, runs_url
+from talweg.client.cli._pages import link_shown
 from talweg.client.cli.commands.sweeps.report import rendered
 from talweg.client.cli.commands.sweeps.watching import DETACHED, follow_sweeps
 from talweg.client.data.first_job import first_job, first_model, target_column
@@ -251,4 +252,4 @@ def _write(client: Client, id_: str, path: str) -> None:
     note(f"report: {path}")
     condition = f"experiment = {quoted(sweep.message.spec.base.experiment)}"
     if url := runs_url(client, list(client.jobs(filter=condition))):
-        note(f"MLflow: {url}")
+        note(f"MLflow: {link_shown(url, err=True)}")

@@ -19,6 +19,7 @@ from talweg.client.cli._common import (
 )
 from talweg.client.cli._problems import UNREACHABLE
 from talweg.client.cli.commands.system.local import check_disk, check_services, check_tracking
+from talweg.spec.local.data_folder import TRACKING_TOKEN
 from talweg.v1 import system_pb2
 
 if TYPE_CHECKING:
@@ -98,12 +99,20 @@ def _delivery_text(delivery: system_pb2.Delivery) -> str:
 def _local_rows(stack: LocalStack | None) -> list[_Row]:
     if stack is None:
         return []
-    rows = [_Row("MLflow", stack.tracking, *check_tracking(stack))] if stack.tracking else []
+    rows = [_mlflow_row(stack)] if stack.tracking else []
     remark, problem, remedy = check_disk(Path(stack.data))
     rows.append(_Row("disk", remark, problem, remedy))
     problem, remedy = check_services(stack)
     rows.append(_Row("stack", f"process {stack.pid}, data in {stack.data}", problem, remedy))
     return rows
+
+
+def _mlflow_row(stack: LocalStack) -> _Row:
+    remark = stack.tracking
+    if stack.pages:
+        token = Path(stack.data) / TRACKING_TOKEN
+        remark += f"; `talweg open` opens it, programs need the token in {token}"
+    return _Row("MLflow", remark, *check_tracking(stack))
 
 
 def _print(

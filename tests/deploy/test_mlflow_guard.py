@@ -1,0 +1,125 @@
+"""Who gets past what stands before MLflow, and what the others are told."""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from talweg.deploy.services._mlflow_guard import Guard, Message, Receive, Send
+from talweg.spec.local import mlflow_access
+from talweg.spec.local.mlflow_access import cookie, opens, with_link_token
+
+TOKEN, OTHER = "a" * 43, "b" * 43
+COOKIE = "=".join(cookie(TOKEN))
+PAGE = "http://127.0.0.1:5000/#/experiments/1/runs/x?a=b"
+
+
+@dataclass
+class Asked:
+    """A request and what came of it."""
+
+    scope: Message
+    sent: list[Message] = field(default_factory=list)
+    passed: bool = False
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.sent[0]["headers"])
+
+
+def ask(path: str = "/", query: str = "", kind: str = "http", **headers: str) -> Asked:
+    """Send a request to a guard; `passed` says whether it came through."""
+    names = [(name.encode(), value.encode()) for name, value in headers.items()]
+    asked = Asked(
+        {"type": kind, "method": "GET", "path": path, "headers": names}
+        | {"query_string": query.encode()}
+    )
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        asked.passed = True
+
+    async def receive() -> Any:
+        raise AssertionError("the body is not for the guard")
+
+    async def send(message: Message) -> None:
+        asked.sent.append(message)
+
+    guard = Guard(app, token=TOKEN, token_file=Path("/home/<me>/mlflow-token"))
+    asyncio.run(guard(asked.scope, receive, send))
+    return asked
+
+
+def query_of(link: str) -> str:
+    return link.partition("?")[2].partition("#")[0]
+
+
+@pytest.mark.parametrize(
+    ("headers", "passes"),
+    [
+        ({}, False),
+        ({"authorization": f"Bearer {TOKEN}"}, True),
+        ({"authorization": f"bearer {TOKEN}"}, True),
+        ({"authorization": f"Bearer {OTHER}"}, False),
+        ({"authorization": "Bearer "}, False),
+        ({"authorization": f"Basic {TOKEN}"}, False),
+        ({"authorization": "Bearer \xfc"}, False),
+        ({"cookie": COOKIE}, True),
+        ({"cookie": f"other=1; {COOKIE}"}, True),
+        ({"cookie": "=".join(cookie(OTHER))}, False),
+        ({"cookie": f"{cookie(TOKEN)[0]}={TOKEN}"}, False),
+        ({"cookie": f"{cookie(TOKEN)[0]}="}, False),
+        ({"cookie": "\0;;=; a"}, False),
+    ],
+)
+def test_a_token_or_its_cookie_passes(headers: dict[str, str], passes: bool) -> None:
+    for path in ("/", "/api/2.0/mlflow/runs/search", "/health/", "//health"):
+        asked = ask(path, **headers)
+        assert asked.passed is passes
+        assert passes or asked.status == 401
+    refused = ask("/", kind="websocket", **headers)
+    assert refused.passed is passes
+    assert passes or refused.sent == [{"type": "websocket.close", "code": 1008}]
+    assert ask("/health").passed
+
+
+def test_a_link_is_exchanged_for_a_cookie_and_leaves_no_trace() -> None:
+    link = with_link_token(PAGE, TOKEN)
+    assert link.partition("#")[2] == PAGE.partition("#")[2]
+    assert TOKEN not in link
+    asked = ask(query=query_of(link))
+    assert (asked.passed, asked.status) == (False, 303)
+    assert asked.headers[b"location"] == b"./"
+    kept = asked.headers[b"set-cookie"].decode()
+    assert kept.startswith(f"{COOKIE}; ")
+    assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(kept.split("; "))
+    # What the web server writes into its log.
+    assert asked.scope["query_string"] == b""
+    # A browser that is in already is not kept out by an old link.
+    assert ask(query="token=old", cookie=COOKIE).passed
+    # Only pages are opened so.
+    assert ask("/api/2.0/mlflow/runs/search", query_of(link)).status == 401
+
+
+def test_a_link_is_of_one_stack_and_of_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    query = query_of(with_link_token(PAGE, TOKEN))
+    given = query.partition("=")[2]
+    assert opens(query, TOKEN)
+    assert not opens(query, OTHER)
+    later = mlflow_access._link_token(OTHER, 2**33)
+    for wrong in ("", "x", "=", given[:-1], given[:7] + later[7:], "\xe9" * 28, "AAAA", given * 2):
+        assert not opens(f"token={wrong}", TOKEN), wrong
+    monkeypatch.setattr(mlflow_access, "LINK_SECONDS", -1)
+    asked = ask(query=query_of(with_link_token(PAGE, TOKEN)), accept="text/html,*/*")
+    assert asked.status == 401
+    body = asked.sent[1]["body"].decode()
+    assert "The link has run out" in body
+    assert "talweg open" in body
+    assert "/home/&lt;me&gt;/mlflow-token" in body
+    # A browser asks for no name and password, which nobody has.
+    assert asked.headers[b"www-authenticate"] == b"Bearer"
