@@ -12,6 +12,8 @@ from talweg.spec.local import mlflow_access
 from talweg.spec.local.mlflow_access import cookie, opens, with_link_token
 
 TOKEN, OTHER = "a" * 43, "b" * 43
+OWN = "40000"
+"""The port that a program of the owner sends from."""
 COOKIE = "=".join(cookie(TOKEN))
 PAGE = "http://127.0.0.1:5000/#/experiments/1/runs/x?a=b"
 
@@ -33,12 +35,18 @@ class Asked:
         return dict(self.sent[0]["headers"])
 
 
-def ask(path: str = "/", query: str = "", kind: str = "http", **headers: str) -> Asked:
+def ask(
+    path: str = "/",
+    query: str = "",
+    kind: str = "http",
+    port: str = "0",
+    **headers: str,
+) -> Asked:
     """Send a request to a guard; `passed` says whether it came through."""
     names = [(name.encode(), value.encode()) for name, value in headers.items()]
     asked = Asked(
         {"type": kind, "method": "GET", "path": path, "headers": names}
-        | {"query_string": query.encode()}
+        | {"query_string": query.encode(), "client": ("127.0.0.1", int(port))}
     )
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
@@ -50,7 +58,12 @@ def ask(path: str = "/", query: str = "", kind: str = "http", **headers: str) ->
     async def send(message: Message) -> None:
         asked.sent.append(message)
 
-    guard = Guard(app, token=TOKEN, token_file=Path("/home/<me>/mlflow-token"))
+    guard = Guard(
+        app,
+        token=TOKEN,
+        token_file=Path("/home/<me>/mlflow-token"),
+        is_own=lambda scope: scope["client"][1] == int(OWN),
+    )
     asyncio.run(guard(asked.scope, receive, send))
     return asked
 
@@ -86,6 +99,18 @@ def test_a_token_or_its_cookie_passes(headers: dict[str, str], passes: bool) -> 
     assert refused.passed is passes
     assert passes or refused.sent == [{"type": "websocket.close", "code": 1008}]
     assert ask("/health").passed
+
+
+def test_programs_of_the_owner_pass_without_a_token() -> None:
+    path = "/api/2.0/mlflow/runs/search"
+    assert ask(path, port=OWN).passed
+    assert ask(path, port=OWN, authorization=f"Bearer {OTHER}").passed
+    assert not ask(path, port="40001").passed
+
+
+@pytest.mark.parametrize("query", ["&".join(["a"] * 101), "token=" + "&token=" * 200])
+def test_odd_queries_are_refused_as_others_are(query: str) -> None:
+    assert ask(query=query).status == 401
 
 
 def test_a_link_is_exchanged_for_a_cookie_and_leaves_no_trace() -> None:

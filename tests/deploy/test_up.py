@@ -3,19 +3,22 @@
 import http.client
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from email.message import Message
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 from tests._parts import wait_until
-from tests.deploy.upped import Upped, guardian_of, processes_of, running_up, talweg
+from tests.deploy.upped import START_SECONDS, Upped, guardian_of, processes_of, running_up, talweg
 
 from talweg.client import Client, Job, Unavailable
 
@@ -195,11 +198,9 @@ def test_mlflow_is_one_process_and_comes_back(up: Upped) -> None:
     assert process.children() == []
     host, _, port = up.facts["tracking"].removeprefix("http://").partition(":")
     # As a page of another site sends it, whose name leads to this machine.
-    token = (up.data / "mlflow-token").read_text().strip()
-    known = {"Authorization": f"Bearer {token}"}
     connection = http.client.HTTPConnection(host, int(port), timeout=180)
     with closing(connection):
-        connection.request("GET", "/", headers={"Host": "elsewhere.example", **known})
+        connection.request("GET", "/", headers={"Host": "elsewhere.example"})
         assert connection.getresponse().status == http.client.FORBIDDEN
     kill(up, "tracking")
     job = train(up)
@@ -209,7 +210,25 @@ def test_mlflow_is_one_process_and_comes_back(up: Upped) -> None:
         )
 
 
-def test_mlflow_opens_by_its_token_and_by_a_link_and_to_nobody_else(up: Upped) -> None:
+def socket_of_nobody() -> socket.socket:
+    """Make a socket that belongs to another user of the machine."""
+    if os.geteuid() != 0:
+        pytest.skip("only the superuser may act as somebody else")
+    os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        return socket.socket()
+    finally:
+        os.seteuid(0)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Message
+    body: bytes
+
+
+def test_mlflow_opens_to_its_user_and_to_others_by_its_token_or_a_link(up: Upped) -> None:
     up.wait_for("tracking")
     token = up.data / "mlflow-token"
     assert token.stat().st_mode & 0o777 == 0o600
@@ -217,31 +236,45 @@ def test_mlflow_opens_by_its_token_and_by_a_link_and_to_nobody_else(up: Upped) -
     for each in processes_of(up.data):
         assert secret not in " ".join(each.cmdline())
 
-    def ask(path: str, **headers: str) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection(
-            up.facts["tracking"].removeprefix("http://"), timeout=180
-        )
-        connection.request("GET", path, headers=headers)
-        return connection.getresponse()
+    def ask(path: str, headers: Mapping[str, str], *, make: Callable[[], socket.socket]) -> Answer:
+        address = up.facts["tracking"].removeprefix("http://")
+        connection = http.client.HTTPConnection(address, timeout=180)
+        connection.sock = make()
+        with closing(connection):
+            connection.sock.settimeout(180)
+            connection.sock.connect((connection.host, connection.port))
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
 
+    def answers() -> bool:
+        with suppress(OSError):
+            return ask("/health", {}, make=socket.socket).status == http.client.OK
+        return False
+
+    # An earlier test has ended it.
+    wait_until(answers, timeout=START_SECONDS, what="MLflow answers")
+    other = partial(ask, make=socket_of_nobody)
     # Pages, both interfaces for programs, files.
     search = "experiments/search?max_results=1"
     paths = ("/", f"/api/2.0/mlflow/{search}", f"/ajax-api/2.0/mlflow/{search}",
              "/api/2.0/mlflow-artifacts/artifacts", "/get-artifact?path=x&run_uuid=y",
              "/static-files/index.html", "/docs")  # fmt: skip
     for path in paths:
+        assert ask(path, {}, make=socket.socket).status != http.client.UNAUTHORIZED, path
+    for path in paths:
         for headers in ({}, {"Authorization": "Bearer none"}, {"Cookie": "talweg=none"}):
-            answer = ask(path, **headers)
+            answer = other(path, headers)
             assert answer.status == http.client.UNAUTHORIZED, path
-            assert "MLFLOW_TRACKING_TOKEN" in json.loads(answer.read())["message"]
-    assert ask(paths[1], Authorization=f"Bearer {secret}").status == http.client.OK
+            assert "MLFLOW_TRACKING_TOKEN" in json.loads(answer.body)["message"]
+    assert other(paths[1], {"Authorization": f"Bearer {secret}"}).status == http.client.OK
     link = talweg(up.data, "open", "--print").stdout.strip()
     assert link.startswith(f"{up.facts['tracking']}/?token=")
-    given = ask(link.removeprefix(up.facts["tracking"]))
+    given = other(link.removeprefix(up.facts["tracking"]), {})
     assert (given.status, given.headers["Location"]) == (http.client.SEE_OTHER, "./")
     cookie = given.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
-    page = ask("/", Cookie=cookie.partition(";")[0], Accept="text/html")
+    page = other("/", {"Cookie": cookie.partition(";")[0], "Accept": "text/html"})
     assert page.status == http.client.OK
     # Neither is in a log, nor where what is printed may be kept.
     for log in (up.data / "logs").iterdir():

@@ -16,8 +16,6 @@ from tests._parts import wait_until
 
 from talweg.client import Client
 
-MLFLOW_TOKEN = "any-token-of-tests-" + "0" * 32
-"""What the MLflow of every stack asks for, so that one process may ask several."""
 TALWEG = [sys.executable, "-m", "talweg.client.cli"]
 
 
@@ -88,12 +86,7 @@ class Stack:
 def start_stack(folder: Path, **settings: str) -> Stack:
     """Start `talweg up` in `folder` and return when it is ready."""
     data = folder / "data"
-    # Programs of people who read the documentation have it; the stack's own find it themselves.
-    os.environ["MLFLOW_TRACKING_TOKEN"] = MLFLOW_TOKEN
-    data.mkdir(mode=0o700)
-    (data / "mlflow-token").write_text(MLFLOW_TOKEN)
-    own = ("TALWEG_", "MLFLOW_")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TALWEG_")}
     env |= {"TALWEG_DATA": str(data), "XDG_STATE_HOME": str(folder / "state"), **settings}
     log = (folder / "up.log").open("wb")
     process = subprocess.Popen(

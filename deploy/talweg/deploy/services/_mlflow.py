@@ -3,7 +3,9 @@
     python -P -m talweg.deploy.services._mlflow DATABASE TOKEN_FILE ARGUMENT...
 
 runs `mlflow server --backend-store-uri sqlite:///DATABASE --serve-artifacts ARGUMENT...`, and
-lets in who has the token (`_mlflow_guard.py`).
+lets in the user who runs it and who has the token (`_mlflow_guard.py`). With
+TALWEG_PUBLIC_TRACKING_URI another program passes requests on, which may be anybody's: then the
+token alone counts.
 
 A second process would not know who started the first: if `talweg up` and its guardian died at the
 same time, it would live on. This one keeps the request to die with `talweg up`; it has imported
@@ -26,7 +28,8 @@ from talweg.deploy.services._mlflow_database import (
     set_up_write_ahead_log,
     upgrade_database,
 )
-from talweg.deploy.services._mlflow_guard import Guard
+from talweg.deploy.services._mlflow_guard import Guard, Message
+from talweg.deploy.services._peers import is_of_this_user
 from talweg.spec.identity.secrets import read_or_create_secret
 
 
@@ -56,8 +59,19 @@ def _protect(token_file: Path, arguments: Sequence[str]) -> None:
     from mlflow.server import fastapi_app  # noqa: PLC0415
 
     assert f"{fastapi_app.__name__}:app" in arguments, "this version of MLflow has another app"
-    guard = Guard(fastapi_app.app, token=read_or_create_secret(token_file), token_file=token_file)
-    fastapi_app.app = guard
+    fastapi_app.app = Guard(
+        fastapi_app.app,
+        token=read_or_create_secret(token_file),
+        token_file=token_file,
+        is_own=_is_own if not os.environ.get("TALWEG_PUBLIC_TRACKING_URI") else lambda _: False,
+    )
+
+
+def _is_own(scope: Message) -> bool:
+    client, reached = scope.get("client"), scope.get("server")
+    if client is None or reached is None:
+        return False
+    return is_of_this_user((client[0], client[1]), (reached[0], reached[1]))
 
 
 def main() -> None:

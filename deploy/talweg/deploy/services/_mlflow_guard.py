@@ -1,7 +1,8 @@
 """What stands before MLflow's pages and its API: only the owner of the data folder gets in.
 
-MLflow listens on loopback, where every user of the machine reaches it. A request passes with the
-token of the data folder as a bearer token, or with the cookie that a link has given to a browser.
+MLflow listens on loopback, where every user of the machine reaches it. A request passes if the
+owner's own programs have made its connection, which Linux tells; with the token of the data folder
+as a bearer token; or with the cookie that a link has given to a browser.
 """
 
 import html
@@ -45,17 +46,21 @@ no other link for 30 days.</p>
 class Guard:
     """An ASGI application that passes on to another one what may pass."""
 
-    def __init__(self, app: App, *, token: str, token_file: Path) -> None:
+    def __init__(
+        self, app: App, *, token: str, token_file: Path, is_own: Callable[[Message], bool]
+    ) -> None:
         """Keep what is protected.
 
         Args:
             app: The application.
             token: The token.
             token_file: Where the token stands, for those who are refused.
+            is_own: Returns whether a request comes from a program of the owner.
         """
         self._app = app
         self._token = token
         self._token_file = token_file
+        self._is_own = is_own
         self._cookie = cookie(token)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -71,7 +76,7 @@ class Guard:
             if opens(query, self._token):
                 await _answer(send, HTTPStatus.SEE_OTHER, headers=self._entry())
                 return
-        if self._is_known(scope):
+        if self._is_known(scope) or self._is_own(scope):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})

@@ -55,7 +55,10 @@ def opens(query: str, token: str) -> bool:
 
 def link_token_in(query: str) -> str:
     """Return what a query has for a link's token; empty if it has none."""
-    return parse_qs(query, max_num_fields=100).get(LINK_FIELD, [""])[0]
+    try:
+        return parse_qs(query, max_num_fields=100).get(LINK_FIELD, [""])[0]
+    except ValueError:
+        return ""
 
 
 def cookie(token: str) -> tuple[str, str]:
