@@ -32,7 +32,7 @@ def fill_in(value: Any, secrets: dict[str, str]) -> Any:
         return [fill_in(item, secrets) for item in value]
     if isinstance(value, str):
         filled = re.sub(r"(?<!\$)\$\{(\w+):\?[^}]*\}", lambda match: secrets[match[1]], value)
-        filled = re.sub(r"(?<!\$)\$\{\w+:-([^}]+)\}", r"\1", filled)
+        filled = re.sub(r"(?<!\$)\$\{\w+:-([^}]*)\}", r"\1", filled)
         assert "${" not in filled, f"a variable that may be left out: {value}"
         return filled.replace("$$", "$")
     return value
@@ -78,6 +78,17 @@ def test_every_variable_is_one_that_its_service_reads(
     # Clients and workers read those of security.
     read = set(variables_of(READERS[name])) | set(variables_of("security"))
     assert set(services[name]["environment"]) <= read
+
+
+def test_every_variable_of_its_own_is_explained() -> None:
+    used = set(re.findall(r"(?<!\$)\$\{(\w+)", (DEPLOY / "compose.yaml").read_text())) | set(
+        SECRETS
+    )
+    template = (DEPLOY / "compose.env.example").read_text()
+    assert used == set(re.findall(r"^#?(\w+)=", template, re.MULTILINE))
+    page = (ROOT / "docs/settings.md").read_text()
+    _, _, section = page.partition("## Variables of `deploy/compose.yaml`")
+    assert used <= set(re.findall(r"`([A-Z_]+)`", section.partition("\n## ")[0]))
 
 
 def test_the_server_takes_its_settings(services: dict[str, dict[str, Any]]) -> None:

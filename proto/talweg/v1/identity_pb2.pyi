@@ -97,9 +97,11 @@ class Caller(_message.Message):
     PROJECTS_FIELD_NUMBER: _builtins.int
     AUTHENTICATED_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """tokens/{id}; empty if the server asks for no tokens, or for a token of its own files."""
+    """tokens/{id}, or users/{subject} for a token of an OpenID Connect issuer; empty if the server asks for no
+    tokens, or for a token of its own files.
+    """
     description: _builtins.str
-    """For people: what the token was created for."""
+    """For people: what the token was created for, or the address of its user."""
     role: Global___Role.Type.ValueType
     """What the caller may do."""
     project: _builtins.str
@@ -152,7 +154,7 @@ class Token(_message.Message):
     project: _builtins.str
     """The project that it is for; "*" stands for all."""
     creator: _builtins.str
-    """Who created it: tokens/{id}, or "local" for a command on the server's machine."""
+    """Who created it: tokens/{id}, users/{subject}, or "local" for a command on the server's machine."""
     @_builtins.property
     def queues(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The queues that a worker's token may serve; all if empty."""
@@ -481,9 +483,11 @@ class AuditEntry(_message.Message):
     PEER_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """Who called: tokens/{id}; empty if no token was asked for, or none was known."""
+    """Who called: tokens/{id}, or users/{subject} for a token of an OpenID Connect issuer; empty if no token was
+    asked for, or none was known.
+    """
     description: _builtins.str
-    """What the token was created for."""
+    """What the token was created for, or the address of its user."""
     project: _builtins.str
     """The project that the call acted in."""
     method: _builtins.str

@@ -62,11 +62,11 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         except PermissionDenied as exc:
             if access.is_audited and caller is not None:
                 return _refusing(handler, exc, self._note_refusal(method, caller))
+            if caller is None:
+                self._log_refusal(method, exc)
             return _refusing(handler, exc)
         except Unauthenticated as exc:
-            if time.monotonic() > self._logged + _PAUSE_OF_LOG_S:
-                self._logged = time.monotonic()
-                log.warning("a call of %s was refused: %s", method, exc)
+            self._log_refusal(method, exc)
             return _refusing(handler, exc)
         except ServerError as exc:
             return _refusing(handler, exc)
@@ -130,6 +130,12 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
             except ServerError:
                 # The record is away, and nothing is known.
                 continue
+
+    def _log_refusal(self, method: str, error: ServerError) -> None:
+        """Log a refusal of somebody who is no known caller, so in no project's audit log."""
+        if time.monotonic() > self._logged + _PAUSE_OF_LOG_S:
+            self._logged = time.monotonic()
+            log.warning("a call of %s was refused: %s", method, error)
 
     def _note_refusal(self, method: str, caller: Caller) -> Callable[[str], None]:
         def note(peer: str) -> None:

@@ -50,6 +50,7 @@ ServerError
 │   ├── DatabaseUnavailable
 │   ├── BrokerUnavailable
 │   ├── BlobsUnavailable
+│   ├── IssuerUnavailable
 │   └── ShuttingDown
 └── CannotStart             never reaches a client
     ├── BadSetting
@@ -172,11 +173,7 @@ class SweepNotFound(ServerError):
     """There is no such sweep."""
 
     def __init__(self, name: str) -> None:
-        """Make the error.
-
-        Args:
-            name: What was asked for.
-        """
+        """Make the error, by the name that was asked for."""
         super().__init__(f"there is no sweep {name!r}", metadata={"sweep": name})
 
 
@@ -251,11 +248,7 @@ class SessionNotFound(ServerError):
     """Nothing has named the session."""
 
     def __init__(self, name: str) -> None:
-        """Name it.
-
-        Args:
-            name: sessions/{id}.
-        """
+        """Name it: sessions/{id}."""
         super().__init__(
             f"there is no {name}: it begins with the first job or sweep with `session`",
             metadata={"session": name},
@@ -382,6 +375,10 @@ class BrokerUnavailable(Unavailable):
 
 class BlobsUnavailable(Unavailable):
     """The blob store does not answer, or cannot be written."""
+
+
+class IssuerUnavailable(Unavailable):
+    """The issuer does not answer that would tell whether a token holds."""
 
 
 class ShuttingDown(Unavailable):

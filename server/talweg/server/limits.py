@@ -24,6 +24,9 @@ _MAX_BYTES_OF: Final = {
 MAX_STREAMS: Final = 1000
 """Calls of one connection that run at once; gRPC's clients wait with more."""
 
+# Tokens of an issuer hold the groups of their user; gRPC would take 8 KiB.
+_MAX_METADATA_BYTES = 16 * 1024
+
 _HANDSHAKE_MS = 10_000
 # A caller that vanished without a word is noticed within a minute and a half.
 _PING_MS, _PING_TIMEOUT_MS = 60_000, 30_000
@@ -63,6 +66,7 @@ def options(*, idle: timedelta) -> tuple[tuple[str, int], ...]:
         # gRPC refuses what is larger before it takes it into memory.
         ("grpc.max_receive_message_length", max(_MAX_REQUEST_BYTES, *_MAX_BYTES_OF.values())),
         ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
         ("grpc.max_concurrent_streams", MAX_STREAMS),
         ("grpc.max_connection_idle_ms", max(1, round(idle.total_seconds() * 1000))),
         # A connection that says nothing counts as one as long as it is idle; it must not take the

@@ -190,6 +190,7 @@ class Parts:
             self._staging.clean,
             self._storage.run,
             self.audit.run,
+            *self.authenticator.duties,
             self._stream.write,
             self._stream.read,
         )

@@ -61,6 +61,26 @@ class Settings:
     worker_token_file: Path | None = None
     """TALWEG_WORKER_TOKEN_FILE: the same for workers of all queues."""
 
+    oidc_issuer: str = ""
+    """TALWEG_OIDC_ISSUER: the OpenID Connect issuer whose tokens hold beside the server's own;
+    none if empty."""
+
+    oidc_audiences: tuple[str, ...] = ()
+    """TALWEG_OIDC_AUDIENCE: for whom its tokens must be: one of these, divided by commas."""
+
+    oidc_groups: str = ""
+    """TALWEG_OIDC_GROUPS: what its groups may do: GROUP=PROJECT:ROLE, divided by commas."""
+
+    oidc_groups_claim: str = "groups"
+    """TALWEG_OIDC_GROUPS_CLAIM: the claim that holds the groups."""
+
+    oidc_ca_file: Path | None = None
+    """TALWEG_OIDC_CA_FILE: the CA of the issuer's certificate, in PEM; those of the system if not
+    set."""
+
+    oidc_refresh: timedelta = timedelta(minutes=5)
+    """TALWEG_OIDC_REFRESH_SECONDS: how often the issuer's keys are fetched again."""
+
     database_url: str = "sqlite:///talweg.db"
     """TALWEG_DATABASE_URL: sqlite:///FILE or postgresql://…."""
 
@@ -127,6 +147,7 @@ class Settings:
         _at_least("LEASE_SECONDS", self.lease, one_second)
         _at_least("MAX_LOST_ATTEMPTS", self.max_lost_attempts, 1)
         _at_least("IDLE_SECONDS", self.idle, one_second)
+        _at_least("OIDC_REFRESH_SECONDS", self.oidc_refresh, one_second)
         _at_least("MAX_UPLOAD_BYTES", self.max_upload_bytes, 1)
         _at_least("INGEST_MEMORY_BYTES", self.ingest_memory_bytes, _LEAST_MEMORY)
         _at_least("INGEST_SECONDS", self.ingest_time, one_second)
@@ -193,6 +214,12 @@ class Settings:
             token_key_file=Path(values.get("TALWEG_TOKEN_KEY_FILE", cls.token_key_file)),
             admin_token_file=_path(values, "TALWEG_ADMIN_TOKEN_FILE"),
             worker_token_file=_path(values, "TALWEG_WORKER_TOKEN_FILE"),
+            oidc_issuer=values.get("TALWEG_OIDC_ISSUER", cls.oidc_issuer),
+            oidc_audiences=_listed(values, "TALWEG_OIDC_AUDIENCE"),
+            oidc_groups=values.get("TALWEG_OIDC_GROUPS", cls.oidc_groups),
+            oidc_groups_claim=values.get("TALWEG_OIDC_GROUPS_CLAIM", cls.oidc_groups_claim),
+            oidc_ca_file=_path(values, "TALWEG_OIDC_CA_FILE"),
+            oidc_refresh=_seconds(values, "TALWEG_OIDC_REFRESH_SECONDS", cls.oidc_refresh),
             database_url=values.get("TALWEG_DATABASE_URL", cls.database_url),
             broker_url=values.get("TALWEG_BROKER_URL", cls.broker_url),
             blobs=_absolute(values.get("TALWEG_BLOBS", cls.blobs)),
@@ -261,6 +288,10 @@ def _flag(values: Mapping[str, str], name: str) -> bool:
         return read_flag(values, name)
     except ValueError as exc:
         raise BadSetting(str(exc)) from exc
+
+
+def _listed(values: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, values.get(name, "").split(","))))
 
 
 def _path(values: Mapping[str, str], name: str) -> Path | None:

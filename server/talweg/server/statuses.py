@@ -77,6 +77,7 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.DatabaseUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
     errors.BrokerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE"),
     errors.BlobsUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BLOBS_UNAVAILABLE"),
+    errors.IssuerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "ISSUER_UNAVAILABLE"),
     errors.ShuttingDown: Mapped(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
 }
 

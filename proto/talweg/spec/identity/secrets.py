@@ -15,7 +15,8 @@ TOKEN_FILE: Final = "TALWEG_TOKEN_FILE"
 """The variable that names a file with a token."""
 
 _NUM_BYTES = 32
-_MOST_BYTES = 4096
+# As much as a server takes: tokens of an issuer hold the groups of their user.
+_MOST_BYTES = 16 * 1024
 
 
 def read_or_create_secret(path: Path) -> str:

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from sqlalchemy import Connection, select
 
 from talweg.server.errors import InvalidRequest, PermissionDenied, Unauthenticated
-from talweg.server.identity.caller import UNKNOWN, Caller
+from talweg.server.identity.caller import UNKNOWN, Caller, checked_project
 from talweg.server.identity.methods import Role
 from talweg.server.identity.tokens import TokenParts, hashed, is_same, parse_token
 from talweg.server.store.identity import tokens
@@ -20,8 +20,6 @@ from talweg.spec.identity.projects import (
     ALL_PROJECTS,
     DEFAULT_PROJECT,
     PROJECT_METADATA,
-    PROJECT_RULE,
-    is_project,
 )
 from talweg.spec.identity.secrets import TOKEN_METADATA
 
@@ -37,6 +35,11 @@ Metadata = Iterable[tuple[str, str | bytes]]
 class Authenticator(Protocol):
     """What finds out who a call is from."""
 
+    @property
+    def duties(self) -> Sequence[Callable[[], Coroutine[None, None, None]]]:
+        """What keeps up to date what it knows, for good."""
+        ...
+
     async def caller(self, metadata: Metadata) -> Caller:
         """Return who a call is from.
 
@@ -47,6 +50,7 @@ class Authenticator(Protocol):
             Unauthenticated: It carries no token, or none that holds.
             PermissionDenied: It asks for a project that its token is not for.
             InvalidRequest: It asks for what cannot be a project.
+            Unavailable: Nobody knows now whether the token holds.
         """
         ...
 
@@ -59,8 +63,41 @@ class Authenticator(Protocol):
         ...
 
 
+class Issuer(Protocol):
+    """What knows the tokens of somebody else, such as an OpenID Connect issuer."""
+
+    def is_one(self, token: str) -> bool:
+        """Return whether a token has the form of its tokens.
+
+        Args:
+            token: The token.
+        """
+        ...
+
+    async def caller(self, token: str, *, project: str) -> Caller:
+        """Return who a call is from.
+
+        Args:
+            token: Of such a form.
+            project: What the call asks for; empty for none.
+
+        Raises:
+            Unauthenticated: The token does not hold.
+            PermissionDenied: It opens nothing, or not that project.
+            InvalidRequest: No project can have that name.
+            Unavailable: Nobody knows now whether it holds.
+        """
+        ...
+
+    async def run(self) -> None:
+        """Keep up to date by what tokens are known, for good."""
+        ...
+
+
 class NoAuthentication:
     """Of a server that asks for no tokens: whoever reaches it may do everything."""
+
+    duties = ()
 
     async def caller(self, metadata: Metadata) -> Caller:
         """Return an admin of all projects.
@@ -82,16 +119,25 @@ class NoAuthentication:
 
 
 class TokenAuthentication:
-    """Knows tokens of the record, and those in files of the server's own."""
+    """Knows tokens of the record, those in files of the server's own, and those of an issuer."""
 
-    def __init__(self, database: Database, *, key: str, files: dict[Role, str]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        key: str,
+        files: dict[Role, str],
+        issuer: Issuer | None = None,
+    ) -> None:
         """Keep what tokens are compared with.
 
         Args:
             database: The record.
             key: By which the record's hashes are made.
             files: By role, a token that holds without the record.
+            issuer: Whose tokens hold too.
         """
+        self._issuer = issuer
         self._database = database
         self._key = key
         self._of_files = {
@@ -101,8 +147,15 @@ class TokenAuthentication:
         self._known: dict[str, tuple[float, Caller]] = {}
         self._looking_up = asyncio.Semaphore(_MOST_LOOKING_UP)
 
+    @property
+    def duties(self) -> Sequence[Callable[[], Coroutine[None, None, None]]]:
+        """What keeps the issuer's keys up to date."""
+        return () if self._issuer is None else (self._issuer.run,)
+
     async def caller(self, metadata: Metadata) -> Caller:  # noqa: D102 - of the protocol
         token, project = _read(metadata)
+        if self._issuer is not None and self._issuer.is_one(token):
+            return await self._issuer.caller(token, project=project)
         caller = await self._holder(token)
         if not project or project == caller.project:
             return caller
@@ -110,7 +163,7 @@ class TokenAuthentication:
             raise PermissionDenied(
                 f"the token is for project {caller.projects!r}, but the call asks for {project!r}"
             )
-        return replace(caller, project=_checked(project))
+        return replace(caller, project=checked_project(project))
 
     def forget(self, token: str) -> None:  # noqa: D102 - of the protocol
         self._known = {
@@ -153,12 +206,6 @@ def _unknown_token() -> Unauthenticated:
     return Unauthenticated(
         "the server does not know the token; ask an admin for a new one (talweg token create)"
     )
-
-
-def _checked(project: str) -> str:
-    if not is_project(project):
-        raise InvalidRequest.of(PROJECT_METADATA, f"{PROJECT_RULE}, but got {project[:60]!r}")
-    return project
 
 
 def _caller(row: TokenRow) -> Caller:

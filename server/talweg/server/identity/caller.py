@@ -3,8 +3,15 @@
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from talweg.server.errors import InvalidRequest
 from talweg.server.identity.methods import Role
-from talweg.spec.identity.projects import ALL_PROJECTS, DEFAULT_PROJECT
+from talweg.spec.identity.projects import (
+    ALL_PROJECTS,
+    DEFAULT_PROJECT,
+    PROJECT_METADATA,
+    PROJECT_RULE,
+    is_project,
+)
 
 
 @dataclass(frozen=True)
@@ -24,10 +31,11 @@ class Caller:
     """The queues that a worker may serve; all if empty."""
 
     token: str = ""
-    """The id of the token; empty without one, and for one of the server's own files."""
+    """The id of the token, or users/{subject} for a token of an issuer; empty without one, and for
+    one of the server's own files."""
 
     description: str = ""
-    """What the token was created for."""
+    """What the token was created for; of an issuer's, by what people know its user."""
 
     is_authenticated: bool = True
     """Whether the server asked for a token."""
@@ -42,6 +50,20 @@ UNKNOWN = Caller(Role.ADMIN, is_authenticated=False)
 """The caller of a server that asks for no tokens: whoever reaches it may do everything."""
 
 _current: ContextVar[Caller] = ContextVar("caller", default=UNKNOWN)
+
+
+def checked_project(project: str) -> str:
+    """Return a project that a call asks for.
+
+    Args:
+        project: As the call's metadata names it.
+
+    Raises:
+        InvalidRequest: It cannot be the name of a project.
+    """
+    if not is_project(project):
+        raise InvalidRequest.of(PROJECT_METADATA, f"{PROJECT_RULE}, but got {project[:60]!r}")
+    return project
 
 
 def current_caller() -> Caller:

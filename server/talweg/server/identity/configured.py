@@ -7,6 +7,7 @@ import grpc
 from talweg.server.errors import BadSetting
 from talweg.server.identity.authentication import (
     Authenticator,
+    Issuer,
     NoAuthentication,
     TokenAuthentication,
 )
@@ -24,8 +25,9 @@ def make_authenticator(settings: Settings, database: Database) -> tuple[str, Aut
     """Return the key of the tokens' hashes, and what finds out who a call is from.
 
     Raises:
-        BadSetting: A file of secrets cannot be used.
+        BadSetting: A file of secrets cannot be used, or a setting of the issuer.
     """
+    issuer = _issuer(settings)
     if settings.authentication == "none":
         return "", NoAuthentication()
     key = token_key(settings)
@@ -34,7 +36,33 @@ def make_authenticator(settings: Settings, database: Database) -> tuple[str, Aut
         files[Role.ADMIN] = _read(settings.admin_token_file, setting="TALWEG_ADMIN_TOKEN_FILE")
     if settings.worker_token_file is not None:
         files[Role.WORKER] = _read(settings.worker_token_file, setting="TALWEG_WORKER_TOKEN_FILE")
-    return key, TokenAuthentication(database, key=key, files=files)
+    return key, TokenAuthentication(database, key=key, files=files, issuer=issuer)
+
+
+def _issuer(settings: Settings) -> Issuer | None:
+    """Return what knows the tokens of an issuer; None if none is set."""
+    needed = {
+        "TALWEG_OIDC_ISSUER": settings.oidc_issuer,
+        "TALWEG_OIDC_AUDIENCE": settings.oidc_audiences,
+        "TALWEG_OIDC_GROUPS": settings.oidc_groups,
+    }
+    missing = [name for name, value in needed.items() if not value]
+    if len(missing) == len(needed):
+        return None
+    if missing:
+        raise BadSetting(
+            f"{', '.join(needed)} must be set together, but {' and '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not"
+        )
+    if settings.authentication != "token":
+        raise BadSetting(
+            "TALWEG_OIDC_ISSUER is set, but TALWEG_AUTHENTICATION is "
+            f"{settings.authentication!r}: set it to token"
+        )
+    # Few servers have an issuer; others start without its libraries.
+    from talweg.server.identity.oidc.configured import make_issuer  # noqa: PLC0415
+
+    return make_issuer(settings)
 
 
 def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:

@@ -130,7 +130,8 @@ def _project_message(use: ProjectUse) -> pb.Project:
 
 
 def _token_name(id_: str) -> str:
-    return f"tokens/{id_}" if id_ else ""
+    # The user of an issuer's token has a whole name.
+    return f"tokens/{id_}" if id_ and "/" not in id_ else id_
 
 
 def _token_message(row: TokenRow) -> pb.Token:
