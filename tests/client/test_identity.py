@@ -5,7 +5,11 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import keyring
 import pytest
+from keyring.backend import KeyringBackend
+from keyring.backends import fail, null
+from keyring.errors import KeyringLocked
 from tests._parts import running_server
 from tests.client.commands import Done
 
@@ -32,6 +36,49 @@ def address(folder: Path) -> Iterator[str]:
     }
     with running_server(folder / "server", NOWHERE, **files) as server:
         yield server.address
+
+
+class MemoryKeyring(KeyringBackend):
+    """A keyring that a test can look into, lock, and switch off."""
+
+    priority = 5.0
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.held: dict[tuple[str, str], str] = {}
+        self.is_locked = False
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self._open()
+        self.held[service, username] = password
+
+    def get_password(self, service: str, username: str) -> str | None:
+        self._open()
+        return self.held.get((service, username))
+
+    def delete_password(self, service: str, username: str) -> None:
+        self._open()
+        del self.held[service, username]
+
+    def _open(self) -> None:
+        if self.is_locked:
+            raise KeyringLocked("the collection is locked")
+
+
+@pytest.fixture(autouse=True)
+def no_keyring() -> Iterator[None]:
+    """No test writes into the keyring of who runs it."""
+    before = keyring.get_keyring()
+    keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
+    yield
+    keyring.set_keyring(before)
+
+
+@pytest.fixture
+def memory_keyring(no_keyring: None) -> MemoryKeyring:
+    memory = MemoryKeyring()
+    keyring.set_keyring(memory)
+    return memory
 
 
 @pytest.fixture
@@ -115,6 +162,62 @@ def test_a_login_is_kept_for_its_owner_alone(
         Client("127.0.0.1:9").caller()
     assert call("logout").out == "forgotten\n"
     assert call("jobs").status == 5
+
+
+def test_a_login_in_the_keyring(
+    call: Call, admin: str, address: str, tmp_path: Path, memory_keyring: MemoryKeyring
+) -> None:
+    done = call("login", address, stdin=f"{admin}\n")
+    assert (
+        "The token is in the system's keyring (test identity MemoryKeyring), the rest in"
+        in done.out
+    )
+    profile = tmp_path / "config/talweg/profile.json"
+    assert admin not in profile.read_text()
+    assert profile.stat().st_mode & 0o777 == 0o600
+    assert memory_keyring.held == {("talweg", address): admin}
+    assert "admin in project default" in call("whoami").out
+    # One that asks for nothing when the environment has a token.
+    memory_keyring.is_locked = True
+    assert call("jobs", token=admin).status == 0
+    done = call("jobs")
+    assert done.status == 2
+    assert "in the system's keyring, which cannot be read: the collection is locked" in done.err
+    assert "--no-keyring keeps the token in a file" in done.err
+    # Locked: a file holds it, and both are said.
+    done = call("login", address, stdin=f"{admin}\n")
+    assert "not in the system's keyring: test identity MemoryKeyring" in done.err
+    assert "may still be in the system's keyring, which cannot be used: remove it" in done.err
+    assert f"Kept in {profile}" in done.out
+    assert call("jobs").status == 0
+    memory_keyring.is_locked = False
+    assert call("login", address, stdin=f"{admin}\n").status == 0
+    assert admin not in profile.read_text()
+    # The keyring keeps nothing that no profile leads to.
+    assert call("login", address, "--no-keyring", stdin=f"{admin}\n").status == 0
+    assert memory_keyring.held == {}
+    assert call("login", address, stdin=f"{admin}\n").status == 0
+    assert call("logout").out == "forgotten\n"
+    assert memory_keyring.held == {}
+    assert not profile.exists()
+    assert call("jobs").status == 5
+
+
+@pytest.mark.parametrize("backend", [null.Keyring, fail.Keyring])
+def test_a_keyring_that_keeps_nothing_is_none(
+    backend: type[KeyringBackend], call: Call, admin: str, address: str
+) -> None:
+    keyring.set_keyring(backend())
+    done = call("login", address, stdin=f"{admin}\n")
+    assert "Kept in " in done.out
+    assert done.err == ""
+    assert call("jobs").status == 0
+
+
+def test_a_token_that_is_too_long_is_not_cut(call: Call, address: str) -> None:
+    done = call("login", address, stdin="x" * 20_000)
+    assert done.status == 2
+    assert "at most 16,000 characters" in done.err
 
 
 def test_quotas_and_the_audit_log(call: Call, admin: str) -> None:

@@ -93,7 +93,8 @@ def find(
 
     Raises:
         ValueError: An address is not HOST:PORT, a token or a project cannot be one, or the token
-            would travel to another machine without encryption.
+            would travel to another machine without encryption; or the system's keyring, where
+            `talweg login` has put the token, cannot be read.
         OSError: The file that TALWEG_TOKEN_FILE names cannot be read.
         Unavailable: No running server is known; the message lists where it was looked for.
     """

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from talweg.spec.identity.security import Security
+from talweg.client.identity import _keyring
+from talweg.spec.identity.security import Security, checked_token
 from talweg.spec.local.whole_files import write_whole
 
 _FILE = "profile.json"
@@ -19,7 +20,10 @@ class Profile:
     """HOST:PORT."""
 
     token: str = field(default="", repr=False)
-    """The token; empty for none."""
+    """The token; empty for none, and if the system's keyring holds it."""
+
+    in_keyring: bool = False
+    """Whether the system's keyring holds the token."""
 
     use_tls: bool = False
     """Whether calls are encrypted."""
@@ -34,13 +38,20 @@ class Profile:
     """Whether the token may travel to another machine without TLS."""
 
     def completed(self, security: Security) -> Security:
-        """Return what the environment says, and the profile's where it says nothing."""
+        """Return what the environment says, and the profile's where it says nothing.
+
+        Raises:
+            ValueError: The system's keyring holds the token, and cannot be read.
+        """
         if not security.use_tls and self.use_tls:
             ca_file = Path(self.ca_file) if self.ca_file else None
             security = replace(security, use_tls=True, ca_file=ca_file)
+        token = security.token or self.token
+        if not token and self.in_keyring:
+            token = checked_token(_keyring.read(self.address))
         return replace(
             security,
-            token=security.token or self.token,
+            token=token,
             project=security.project or self.project,
             may_be_plain=security.may_be_plain or self.may_be_plain,
         )

@@ -2,10 +2,18 @@
 
 import os
 import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from talweg.client.cli._common import Session, json_option, note, print_json, say
+
+if TYPE_CHECKING:
+    from talweg.client._profile import Profile
+
+# What a server takes.
+_MOST_CHARS = 16_000
 
 
 @click.command()
@@ -22,26 +30,30 @@ from talweg.client.cli._common import Session, json_option, note, print_json, sa
     is_flag=True,
     help="Speak without TLS, in a network that is protected otherwise.",
 )
-def login(address: str, ca_file: str | None, project: str, insecure: bool) -> None:
+@click.option(
+    "--no-keyring",
+    is_flag=True,
+    help="Keep the token in a file that you alone can read, even if there is a keyring.",
+)
+def login(
+    address: str, ca_file: str | None, project: str, insecure: bool, no_keyring: bool
+) -> None:
     """Keep a server's address and your token for all further commands.
 
-    The token is asked for, or read from standard input. The server must know it. It is kept in a
-    file that you alone can read.
+    The token is asked for, or read from standard input. The server must know it. It is kept in the
+    system's keyring, if the extra `keyring` is installed and there is one, or else in a file that
+    you alone can read.
     """
     from talweg.client import Client
     from talweg.client._address import check
-    from talweg.client._profile import Profile, write_profile
+    from talweg.client._profile import Profile
     from talweg.client.identity._values import role_name
     from talweg.spec.identity.security import INSECURE, checked_project, checked_token, is_loopback
 
     whole = check(address)
-    if sys.stdin.isatty():
-        secret = click.prompt("Token", hide_input=True, err=True)
-    else:
-        secret = sys.stdin.readline(4096)
     profile = Profile(
         whole,
-        token=checked_token(secret.strip()),
+        token=checked_token(_asked_token()),
         use_tls=ca_file is not None or not (insecure or is_loopback(whole)),
         ca_file=ca_file or "",
         project=checked_project(project),
@@ -55,17 +67,76 @@ def login(address: str, ca_file: str | None, project: str, insecure: bool) -> No
         whole, token=profile.token, project=project, ca_file=ca_file, tls=profile.use_tls
     ) as client:
         caller = client.caller()
-    path = write_profile(profile, os.environ)
+    where = _keep(profile, may_use_keyring=not no_keyring)
     if not caller.authenticated:
         note(f"the server at {whole} asks for no tokens: whoever reaches it may do everything")
-    say(f"{whole}: {role_name(caller.role)} in project {caller.project}. Kept in {path}")
+    say(f"{whole}: {role_name(caller.role)} in project {caller.project}. {where}")
+
+
+def _asked_token() -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt("Token", hide_input=True, err=True)).strip()
+    secret = sys.stdin.readline(_MOST_CHARS + 2)
+    if len(secret.strip()) > _MOST_CHARS:
+        raise click.UsageError(f"a token has at most {_MOST_CHARS:,} characters")
+    return secret.strip()
+
+
+def _keep(profile: "Profile", *, may_use_keyring: bool) -> str:
+    """Write the profile, and its token into the keyring or beside it.
+
+    Args:
+        profile: With the token.
+        may_use_keyring: Whether a keyring may hold it.
+
+    Returns:
+        Where the token is, in words.
+    """
+    from talweg.client._profile import read_profile, write_profile
+    from talweg.client.identity import _keyring
+
+    before = read_profile(os.environ)
+    kept = _keyring.Kept()
+    if may_use_keyring:
+        kept = _keyring.keep(profile.address, profile.token)
+    if kept.problem:
+        note(f"the token is not in the system's keyring: {kept.problem}")
+    is_inside = bool(kept.keyring)
+    path = write_profile(
+        replace(profile, token="" if is_inside else profile.token, in_keyring=is_inside),
+        os.environ,
+    )
+    # What no profile leads to would stay there for good.
+    if before is not None and before.in_keyring:
+        if not (is_inside and before.address == profile.address):
+            _forget(before)
+    if is_inside:
+        return f"The token is in the system's keyring ({kept.keyring}), the rest in {path}"
+    return f"Kept in {path}"
+
+
+def _forget(profile: "Profile") -> None:
+    """Remove the token of a profile from the keyring, or say that it is still there."""
+    from talweg.client.identity import _keyring
+
+    if not _keyring.forget(profile.address):
+        note(
+            f"the token for {profile.address} may still be in the system's keyring, which cannot "
+            f"be used: remove it there (service {_keyring.SERVICE})"
+        )
 
 
 @click.command()
 def logout() -> None:
-    """Forget the server and the token of `talweg login`. The token itself still holds."""
-    from talweg.client._profile import remove_profile
+    """Forget the server and the token of `talweg login`. The token itself still holds.
 
+    It is removed from the system's keyring too, if it is there.
+    """
+    from talweg.client._profile import read_profile, remove_profile
+
+    profile = read_profile(os.environ)
+    if profile is not None and profile.in_keyring:
+        _forget(profile)
     say("forgotten" if remove_profile(os.environ) else "there is no profile")
 
 
