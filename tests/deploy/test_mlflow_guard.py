@@ -1,11 +1,13 @@
 """Who gets past what stands before MLflow, and what the others are told."""
 
 import asyncio
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fuzz.messages import damaged
 
 from talweg.deploy.services._mlflow_guard import Guard, Message, Receive, Send
 from talweg.spec.local import mlflow_access
@@ -40,10 +42,13 @@ def ask(
     query: str = "",
     kind: str = "http",
     port: str = "0",
-    **headers: str,
+    **headers: str | bytes,
 ) -> Asked:
     """Send a request to a guard; `passed` says whether it came through."""
-    names = [(name.encode(), value.encode()) for name, value in headers.items()]
+    names = [
+        (name.encode(), value.encode() if isinstance(value, str) else value)
+        for name, value in headers.items()
+    ]
     asked = Asked(
         {"type": kind, "method": "GET", "path": path, "headers": names}
         | {"query_string": query.encode(), "client": ("127.0.0.1", int(port))}
@@ -148,3 +153,18 @@ def test_a_link_is_of_one_stack_and_of_a_day(monkeypatch: pytest.MonkeyPatch) ->
     assert "/home/&lt;me&gt;/mlflow-token" in body
     # A browser asks for no name and password, which nobody has.
     assert asked.headers[b"www-authenticate"] == b"Bearer"
+
+
+def test_whatever_is_sent_is_refused_and_breaks_nothing() -> None:
+    rng = random.Random(0)
+    link, name = query_of(with_link_token(PAGE, TOKEN)), cookie(TOKEN)[0]
+    for _ in range(500):
+        noise = rng.randbytes(rng.choice([0, 1, 30]))
+        odd = damaged(link.encode(), rng).decode("latin-1")
+        query = rng.choice([odd, "&".join(["token=x"] * 200), f"token={noise!r}", "token=%ff%00"])
+        asked = ask(
+            query=query.replace(link, ""),
+            authorization=rng.choice([b"Bearer " + noise, noise]),
+            cookie=rng.choice([name.encode() + b"=" + noise, noise]),
+        )
+        assert (asked.passed, asked.status) == (False, 401), asked.scope

@@ -212,3 +212,8 @@ def test_an_image_of_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
 def test_a_compressed_file_is_refused(tmp_path: Path) -> None:
     result = ingest(tmp_path, b"\x1f\x8b" + bytes(100), "x.tar")
     assert "a gzip file" in result.problems[0].found
+
+
+def test_samples_without_any_image_say_where_it_is_missing(tmp_path: Path) -> None:
+    said = problems(tmp_path, {"train.cls": b"1"}, format="webdataset")
+    assert said.startswith("samples: no image")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import mlflow
 import psutil
+import pytest
+from mlflow.utils.credentials import get_default_host_creds
 from tests._parts import Gate, start, stop, wait_until
 from tests.worker._jobs import Jobs, tiny_spec
 from tests.worker.tracking.conftest import environment
@@ -18,6 +20,7 @@ from tests.worker.tracking.spools import losses, runs_of, steps_of, writer_of
 from talweg.spec import job_id
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.worker.settings import Settings
+from talweg.worker.tracking import __main__ as process_of_delivery
 
 SUCCEEDED = Outcome(state=Job.SUCCEEDED)
 
@@ -156,3 +159,14 @@ def test_it_ends_with_its_parent(settings: Settings, tmp_path: Path) -> None:
         timeout=10,
         what="it has ended",
     )
+
+
+def test_the_token_of_a_stack_comes_before_what_a_user_has_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("TOKEN", "USERNAME", "PASSWORD", "AUTH"):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "of-a-user")
+    process_of_delivery._show_token("of-the-stack")
+    known = get_default_host_creds("http://127.0.0.1:1")  # type: ignore[no-untyped-call]
+    shown = (known.token, known.username, known.password, known.auth)
+    assert shown == ("of-the-stack", None, None, None)

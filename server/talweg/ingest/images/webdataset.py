@@ -152,7 +152,7 @@ def _incomplete(samples: Mapping[str, _Sample]) -> list[Problem]:
     with_masks = any(sample.masks for sample in all_samples)
     with_labels = any(sample.labels for sample in all_samples)
     if not any(sample.images for sample in all_samples):
-        return [Problem("", "no image", f"files that end in {', '.join(IMAGE_ENDINGS)}")]
+        return [Problem("samples", "no image", f"files that end in {', '.join(IMAGE_ENDINGS)}")]
     for sample in all_samples:
         if len(problems) > MOST_PROBLEMS:
             break
