@@ -3,8 +3,9 @@
     python -m tests.fuzz [--cases 20000] [--seed SEED] [--only PART]...
 
 PART is one of `requests` (to every RPC, by every role), `specs` (wrong ones, to be refused),
-`trainings` (valid ones, to their end), `files` (damaged ones, for every reader) and `uris`. A part
-that fails does not keep the others from being tried. The exit status is 1 if one has failed.
+`trainings` (valid ones, to their end), `files` (damaged ones, for every reader), `own-data` (jobs
+on files that were taken) and `uris`. A part that fails does not keep the others from being tried.
+The exit status is 1 if one has failed.
 """
 
 import argparse
@@ -14,7 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.fuzz import test_files, test_rpcs, test_training, test_uris, test_validation
+from tests.fuzz import test_training, test_validation
+from tests.fuzz.calls import test_rpcs
+from tests.fuzz.files import test_files, test_own_data, test_uris
 from tests.fuzz.seeds import SEED, new_seed
 
 CASES = 20_000
@@ -27,8 +30,12 @@ def _requests(seed: int, cases: int, folder: Path) -> None:
 
 PARTS: dict[str, tuple[float, Callable[[int, int, Path], None]]] = {
     "requests": (0.4, _requests),
-    "specs": (0.25, lambda seed, cases, _: test_validation.run(seed, cases)),
-    "files": (0.2, lambda seed, cases, folder: test_files.run(folder, seed, cases)),
+    "specs": (0.2, lambda seed, cases, _: test_validation.run(seed, cases)),
+    "files": (0.15, lambda seed, cases, folder: test_files.run(folder, seed, cases)),
+    "own-data": (
+        0.1,
+        lambda seed, cases, folder: test_own_data.run(folder, seed, cases),
+    ),
     "uris": (0.05, lambda seed, cases, folder: test_uris.run(folder, seed, cases)),
     "trainings": (
         0.1,

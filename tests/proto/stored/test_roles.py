@@ -98,6 +98,14 @@ def test_roles_that_cannot_be(roles: dict[str, Any], text: str) -> None:
     assert text in messages[0]
 
 
+@pytest.mark.parametrize("role", ["group", "time", "split", "difficulty", "weight", "id"])
+def test_an_array_is_no_column_of_single_values(role: str) -> None:
+    columns = [array("x", 3), array("boxes", 2, 4)]
+    (message,) = said(columns, "self_supervised", arrays=("x",), **{role: "boxes"})
+    assert f"dataset.stored.{role}: " in message
+    assert '"boxes"' in message
+
+
 def test_text_and_infinite_values_are_no_inputs_and_all_is_said_at_once() -> None:
     far = number("far", num_non_finite=2, non_finite_rows=[0, 6])
     messages = said([*HOUSES, WHO, far], "regression", target="price")

@@ -85,6 +85,7 @@ def roles_of(info: StoredDataset, source: StoredData) -> tuple[Roles, list[Viola
         if array is not None:
             arrays[role] = array
     others = {role: column for role in _COLUMN_ROLES if (column := column_of(role)) is not None}
+    violations += _not_single(others)
     taken = {column.name for column in (*targets, *arrays.values(), *others.values())}
     inputs = _inputs(source, columns, taken | set(source.ignore))
     return Roles(tuple(inputs), tuple(targets), arrays, others), violations
@@ -131,6 +132,18 @@ def _columns_text(columns: Mapping[str, DataColumn]) -> str:
     names = list(columns)
     text = one_of(names[:most])
     return f"{text}, or {len(names) - most} further columns" if len(names) > most else text
+
+
+def _not_single(columns: Mapping[str, DataColumn]) -> Iterator[Violation]:
+    """Refuse arrays in roles that have one value per sample."""
+    for role, column in columns.items():
+        # Of weights more is said elsewhere.
+        if column.shape and role != "weight":
+            yield Violation(
+                f"{AT}.{role}",
+                f"{shown(column.name)}, an array with several values per sample",
+                "a column with one value per sample",
+            )
 
 
 def _divided_twice(source: StoredData) -> Iterator[Violation]:

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from tests.fuzz.callers import Metadata
+from tests.fuzz.calls.callers import Metadata
 
 from talweg.server.reflection import V1, V1ALPHA
 from talweg.v1 import (

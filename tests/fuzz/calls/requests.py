@@ -10,10 +10,10 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
-from tests.fuzz.callers import Callers
-from tests.fuzz.files import Sample, all_samples, broken
+from tests.fuzz.calls.callers import Callers
+from tests.fuzz.calls.rpcs import Method
+from tests.fuzz.files.samples import Sample, all_samples, broken
 from tests.fuzz.messages import TEXTS, damaged, scatter
-from tests.fuzz.rpcs import Method
 from tests.fuzz.specs import random_spec
 
 from talweg.spec import from_dict, to_dict

@@ -17,9 +17,9 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from tests._parts import Server, running_server
-from tests.fuzz.callers import Caller, Callers, Metadata, goodbye, noise, odd_metadata
-from tests.fuzz.requests import begun, requests_of, shown
-from tests.fuzz.rpcs import LIMIT_S, METHODS, Method, NotSentError, call
+from tests.fuzz.calls.callers import Caller, Callers, Metadata, goodbye, noise, odd_metadata
+from tests.fuzz.calls.requests import begun, requests_of, shown
+from tests.fuzz.calls.rpcs import LIMIT_S, METHODS, Method, NotSentError, call
 from tests.fuzz.seeds import SEED, chance, fixed_seed, new_seed, num_cases
 from tests.fuzz.specs import random_spec
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fuzz.files import Sample, all_samples, broken, options
+from tests.fuzz.files.samples import Sample, all_samples, broken, options
 from tests.fuzz.seeds import SEED, chance, fixed_seed, new_seed, num_cases
 from tests.server.ingest.parts import Result, ingest
 

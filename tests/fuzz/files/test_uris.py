@@ -94,7 +94,11 @@ def run(folder: Path, seed: int, cases: int) -> None:
             raise AssertionError(f"{SEED}={seed}: case {case}, {uri!r}") from exc
     print(dict(outcomes))
     assert not outcomes["not explained"]
-    assert min(outcomes[each] for each in ("no URI", "outside", "refused", "read")) > cases / 50
+    # Fewer tell nothing of their shares.
+    assert (
+        cases < 200
+        or min(outcomes[each] for each in ("no URI", "outside", "refused", "read")) > cases / 50
+    )
 
 
 def test_some_odd_uris(tmp_path: Path) -> None:
