@@ -113,6 +113,20 @@ def test_programs_of_the_owner_pass_without_a_token() -> None:
     assert not ask(path, port="40001").passed
 
 
+@pytest.mark.parametrize(
+    ("origin", "passes"),
+    [("http://127.0.0.1:5000", True), ("http://127.0.0.1:5001", False), ("null", False),
+     ("http://localhost:5000", False), ("https://elsewhere.example", False), ("", False)],
+)  # fmt: skip
+def test_a_page_that_somebody_else_serves_is_not_let_in_by_the_owners_browser(
+    origin: str, passes: bool
+) -> None:
+    path = "/ajax-api/2.0/mlflow/runs/search"
+    asked = ask(path, port=OWN, origin=origin, host="127.0.0.1:5000")
+    assert asked.passed is passes
+    assert passes or asked.status == 401
+
+
 @pytest.mark.parametrize("query", ["&".join(["a"] * 101), "token=" + "&token=" * 200])
 def test_odd_queries_are_refused_as_others_are(query: str) -> None:
     assert ask(query=query).status == 401

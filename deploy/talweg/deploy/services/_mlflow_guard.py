@@ -76,7 +76,7 @@ class Guard:
             if opens(query, self._token):
                 await _answer(send, HTTPStatus.SEE_OTHER, headers=self._entry())
                 return
-        if self._is_known(scope) or self._is_own(scope):
+        if self._is_known(scope) or (self._is_own(scope) and not _is_of_other_page(scope)):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
@@ -124,6 +124,16 @@ class Guard:
         # No scheme that a browser would ask a name and a password for.
         headers = [(b"content-type", kind), (b"www-authenticate", b"Bearer")]
         await _answer(send, HTTPStatus.UNAUTHORIZED, body, headers=headers)
+
+
+def _is_of_other_page(scope: Message) -> bool:
+    """Return whether a browser sends a request for a page that is none of this server.
+
+    MLflow lets pages of all ports of this machine read and write, and any user may serve one.
+    """
+    headers = dict(scope["headers"])
+    origin = headers.get(b"origin")
+    return origin is not None and origin.partition(b"://")[2] != headers.get(b"host")
 
 
 def _cookie_in(text: str, name: str) -> str:
