@@ -84,7 +84,12 @@ METHODS = methods()
 
 
 def call(
-    channel: Any, method: Method, messages: Sequence[bytes], metadata: Metadata
+    channel: Any,
+    method: Method,
+    messages: Sequence[bytes],
+    metadata: Metadata,
+    *,
+    is_refused: bool = False,
 ) -> tuple[grpc.StatusCode, str]:
     """Call a method and return its status; OK where it answers.
 
@@ -93,12 +98,14 @@ def call(
         method: The method.
         messages: What to send; the first alone where the method takes one message.
         metadata: What the call carries.
+        is_refused: The call must be refused, and so ends by itself whatever it is.
 
     Raises:
         NotSentError: This side's gRPC does not send such metadata.
     """
     name = method.descriptor.name
-    more: Any = {"timeout": _LISTEN_S if name in _ENDLESS else LIMIT_S, "metadata": metadata}
+    is_endless = name in _ENDLESS and not is_refused
+    more: Any = {"timeout": _LISTEN_S if is_endless else LIMIT_S, "metadata": metadata}
     try:
         if method.descriptor.client_streaming:
             for _ in channel.stream_stream(method.path)(iter(messages), **more):
@@ -111,7 +118,7 @@ def call(
     except grpc.RpcError as exc:
         if exc.details() == _UNSENT:
             raise NotSentError from exc
-        if exc.code() == grpc.StatusCode.DEADLINE_EXCEEDED and name in _ENDLESS:
+        if exc.code() == grpc.StatusCode.DEADLINE_EXCEEDED and is_endless:
             return grpc.StatusCode.OK, ""
         return exc.code(), exc.details() or ""
     return grpc.StatusCode.OK, ""

@@ -9,6 +9,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ _BAD = (
     grpc.StatusCode.UNIMPLEMENTED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
 )
+# Larger requests are refused before anybody is asked for a token.
+_LARGE = 4_000_000
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
@@ -78,13 +81,17 @@ def run(server: Server, seed: int, cases: int, *, methods: Sequence[Method] = ME
         messages = requests_of(method, rng, known)
         if rng.random() < 0.02:
             _disturb(server, noise(rng))
+        send = partial(
+            call, channel, method, messages, is_refused=caller.refusal(method.path) is not None
+        )
         try:
-            code, details = call(channel, method, messages, (*caller.metadata, *more))
+            code, details = send((*caller.metadata, *more))
         except NotSentError:
-            code, details = call(channel, method, messages, caller.metadata)
+            code, details = send(caller.metadata)
             more = ()
         codes[code] += 1
-        if code in _BAD or not _is_admitted(caller, method.path, code, more):
+        may_differ = bool(more) or any(len(message) > _LARGE for message in messages)
+        if code in _BAD or not _is_admitted(caller, method.path, code, may_differ=may_differ):
             wrong.append(
                 f"case {case}: {caller.role} {code.name} {details}\n{shown(method, messages)}"
             )
@@ -107,13 +114,19 @@ def _more(rng: random.Random) -> Metadata:
     return odd_metadata(rng) if rng.random() < 0.1 else ()
 
 
-def _is_admitted(caller: Caller, path: str, code: grpc.StatusCode, more: Metadata) -> bool:
-    """Tell whether a call was refused if it had to be, and for that reason."""
+def _is_admitted(caller: Caller, path: str, code: grpc.StatusCode, *, may_differ: bool) -> bool:
+    """Tell whether a call was refused if it had to be, and for that reason.
+
+    Args:
+        caller: Who called.
+        path: The method.
+        code: The status of the answer.
+        may_differ: What else the call carried may have been refused before.
+    """
     expected = caller.refusal(path)
     if expected is None or code == expected:
         return True
-    # What else it carries may be refused before.
-    return bool(more) and code != grpc.StatusCode.OK
+    return may_differ and code != grpc.StatusCode.OK
 
 
 def _disturb(server: Server, content: bytes) -> None:

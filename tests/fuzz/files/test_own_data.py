@@ -144,7 +144,7 @@ def run(folder: Path, seed: int, cases: int) -> None:
 
 
 def test_some_jobs_on_damaged_files(tmp_path: Path) -> None:
-    run(tmp_path, fixed_seed(), 40)
+    run(tmp_path, fixed_seed(), 20)
 
 
 @pytest.mark.faults
