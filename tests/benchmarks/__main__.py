@@ -9,6 +9,7 @@ from tests.benchmarks import (
     by_lightning,
     costs,
     delivered,
+    load,
     loop,
     losses,
     replay,
@@ -40,6 +41,7 @@ def main() -> None:
             *replay.measure(),
             *costs.measure(),
             *service.measure(),
+            *load.measure(),
             *sweeps.measure(),
             *uploads.measure(),
         ]

@@ -7,6 +7,7 @@ dispatcher looks every second and sends more where messages are missing, so no j
 
 import asyncio
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from talweg.server.errors import BrokerUnavailable, DatabaseUnavailable
@@ -21,6 +22,11 @@ log = logging.getLogger(__name__)
 
 MAX_WAKE_UPS = 64
 INTERVAL_S = 1.0
+# Where a queue holds more than messages are sent for, one job more changes nothing: hundreds of
+# submissions a second would have it counted again and again.
+_CROWDED_PAUSE_S = 0.1
+# So many times as long as the count takes, which grows with the queue.
+_CROWDED_PAUSES = 9
 _MAX_BACKOFF_S = 5.0
 
 
@@ -46,6 +52,8 @@ class Dispatcher:
             log, "cannot look for waiting jobs", "looking for waiting jobs works again"
         )
         self._longest_wait_s = 0.0
+        self._is_crowded = False
+        self._count_s = 0.0
 
     @property
     def broker_answers(self) -> bool:
@@ -74,6 +82,9 @@ class Dispatcher:
                         await self._woken.wait()
             except TimeoutError:
                 pass
+            if self._is_crowded:
+                pause = max(_CROWDED_PAUSE_S, _CROWDED_PAUSES * self._count_s)
+                await asyncio.sleep(min(INTERVAL_S, pause))
             self._woken.clear()
             try:
                 await self.top_up()
@@ -88,9 +99,12 @@ class Dispatcher:
         Raises:
             DatabaseUnavailable: The database does not answer.
         """
+        started = time.monotonic()
         waiting = await self._database.reading(queues.waiting)
+        self._count_s = time.monotonic() - started
         self._longest_wait_s = max((each.age for each in waiting.values()), default=0) / SECOND
         wanted = {queue: min(each.num_jobs, MAX_WAKE_UPS) for queue, each in waiting.items()}
+        self._is_crowded = MAX_WAKE_UPS in wanted.values()
         if not wanted and self.broker_answers:
             return
         try:

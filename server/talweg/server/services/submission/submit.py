@@ -22,6 +22,7 @@ from talweg.server.services.plugins import told
 from talweg.server.services.quotas import no_room_for_jobs, room_for_jobs
 from talweg.server.services.sessions import registering as sessions
 from talweg.server.services.submission.continuation import continued
+from talweg.server.services.submission.grouped import GroupedWrites
 from talweg.server.services.submission.installed import may_need_installed
 from talweg.server.services.submission.preparing import (
     Prepared,
@@ -104,6 +105,9 @@ class SubmissionService:
         self._database = database
         self._take_looks = take_looks
         self._sources = sources
+        self._writes = GroupedWrites[Prepared | ServerError, Answer | ServerError](
+            database, _write
+        )
         # Of its own, so that a thousand specs do not keep others from reading.
         self._checks = FairExecutor(_NUM_CHECKS, name="spec-check")
 
@@ -132,7 +136,7 @@ class SubmissionService:
     async def submit_many(
         self, submissions: Sequence[Submission], *, caller: str = ""
     ) -> list[Answer | ServerError]:
-        """Take jobs, each for itself, in one transaction.
+        """Take jobs, each for itself, all in one transaction.
 
         Args:
             submissions: The requests.
@@ -202,7 +206,7 @@ class SubmissionService:
             return plan.answers({})
         if self._take_looks is not None:
             await self._take_looks([each.job for each in prepared if isinstance(each, Prepared)])
-        return await self._database.writing(_write, prepared)
+        return await self._writes.write(prepared)
 
     async def _prepare(
         self, submissions: Sequence[Submission], caller: str, retry_of: str
