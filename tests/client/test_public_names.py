@@ -36,6 +36,7 @@ NAMES = {
     "PermissionDenied",
     "ProposalAnswer",
     "RegisteredModel",
+    "ResourceExhausted",
     "ServerError",
     "Session",
     "SessionDecision",

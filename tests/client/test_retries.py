@@ -1,5 +1,6 @@
 """Which calls are tried again, for how long, and what comes of it."""
 
+import time
 from datetime import timedelta
 
 import grpc
@@ -14,13 +15,16 @@ from talweg.client import (
     InvalidSpec,
     Job,
     NotFound,
+    ResourceExhausted,
     ServerError,
     TalwegError,
     Unavailable,
     _submissions,
 )
 from talweg.client import _connection as connection_module
+from talweg.client.agents.errors import as_data
 from talweg.server.errors import DatabaseUnavailable
+from talweg.server.excess import RateLimited, TooManyCalls
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
@@ -31,6 +35,39 @@ def test_unavailable_is_tried_again(faulty: FaultyServer) -> None:
         job = client.submit(sample())
         assert faulty.calls == ["SubmitJob"] * 4
         assert [each.name for each in client.jobs()] == [job.name]
+
+
+def test_a_token_that_makes_too_many_calls_waits_as_long_as_it_is_told(
+    faulty: FaultyServer,
+) -> None:
+    busy = RateLimited("too many", retry_after=timedelta(seconds=0.3))
+    faulty.fail_next("SubmitJob", busy, TooManyCalls("too many"), busy)
+    faulty.fail_next("WatchJob", busy)
+    with Client(faulty.address) as client:
+        started = time.monotonic()
+        job = client.submit(sample())
+        assert time.monotonic() - started >= 0.6
+        assert faulty.calls == ["SubmitJob"] * 4
+        next(job.watch())
+    assert faulty.calls.count("WatchJob") == 2
+
+
+def test_a_limit_that_leaves_no_time_is_an_error_of_its_own(faulty: FaultyServer) -> None:
+    faulty.fail_next("SubmitJob", RateLimited("too many", retry_after=timedelta(seconds=9)))
+    with (
+        Client(faulty.address, timeout=timedelta(seconds=5)) as client,
+        pytest.raises(ResourceExhausted, match="too many") as raised,
+    ):
+        client.submit(sample())
+    assert raised.value.reason == "RATE_LIMITED"
+    assert raised.value.retry_after == timedelta(seconds=9)
+    assert as_data(raised.value) == {
+        "code": "RESOURCE_EXHAUSTED",
+        "message": "too many",
+        "retry": True,
+        "retry_after_seconds": 9.0,
+        "reason": "RATE_LIMITED",
+    }
 
 
 def test_lost_answer_gives_no_second_job(faulty: FaultyServer) -> None:
@@ -46,7 +83,7 @@ def test_lost_answer_gives_no_second_job(faulty: FaultyServer) -> None:
     ("code", "kind"),
     [
         (grpc.StatusCode.INTERNAL, ServerError),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, ServerError),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, ResourceExhausted),
         (grpc.StatusCode.UNKNOWN, ServerError),
         (grpc.StatusCode.NOT_FOUND, NotFound),
         (grpc.StatusCode.DEADLINE_EXCEEDED, Unavailable),

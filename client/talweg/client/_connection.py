@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from talweg.client._address import ServerAddress
 from talweg.client._errors import (
     HOW_TO_START,
+    ResourceExhausted,
     TalwegError,
     Unavailable,
     WaitTimeout,
@@ -27,6 +28,8 @@ Event = TypeVar("Event", jobs_pb2.Event, sweeps_pb2.SweepEvent)
 
 # A server that has never answered probably does not exist: report this soon.
 FIRST_CONTACT_SECONDS: Final = 5.0
+NOT_BEGUN: Final = frozenset({"RATE_LIMITED", "TOO_MANY_CALLS"})
+"""Reasons with which the server refuses a call before it has read its request."""
 _FIRST_DELAY: Final = 0.05
 _LONGEST_DELAY: Final = 2.0
 # No connection attempt takes this long: a stream that broke later had reached the server.
@@ -111,6 +114,7 @@ class Connection:
         """Call a method, with retries while the server is unavailable and time is left.
 
         Retries are safe: every request that changes something has a request id or is idempotent.
+        A call of a token that makes too many is sent again when the server says.
 
         Args:
             method: Of a stub.
@@ -138,9 +142,10 @@ class Connection:
                 if _is_code(error, "DEADLINE_EXCEEDED") and refusal is not None:
                     # The server's reason says more than that the last try ended in the middle.
                     raise refusal from error
-                if not _is_code(error, "UNAVAILABLE") or not backoff.fits(retry_until):
+                may_retry = _is_code(error, "UNAVAILABLE") or _is_not_begun(failure)
+                if not may_retry or not backoff.fits(retry_until, least=_retry_after(failure)):
                     raise failure from error
-                if isinstance(failure, Unavailable) and failure.reason:
+                if failure.reason:
                     refusal = failure
                 self._transport.pause(backoff.delay)
             else:
@@ -262,10 +267,12 @@ class Connection:
                 failure = self._note(error)
                 # A server that shuts down cancels its open streams.
                 is_cancelled = _is_code(error, "CANCELLED") and not failure.reason
-                if not isinstance(failure, Unavailable) and not is_cancelled:
+                is_passing = isinstance(failure, Unavailable) or _is_not_begun(failure)
+                if not is_passing and not is_cancelled:
                     raise failure from error
                 backoff = backoff or _Backoff()
-                if not backoff.fits(self._retry_until(backoff, self._patience)):
+                until = self._retry_until(backoff, self._patience)
+                if not backoff.fits(until, least=_retry_after(failure)):
                     raise failure from error
             self._transport.pause(backoff.delay)
 
@@ -291,6 +298,8 @@ class Connection:
             if _is_code(error, "CANCELLED") and not failure.reason:
                 # A server that shuts down cancels its open streams.
                 raise Unavailable(str(failure)) from error
+            if _is_not_begun(failure):
+                raise Unavailable(str(failure), reason=failure.reason) from error
             raise failure from error
 
     def _is_over(self, source: Source[Event], cursor: int) -> bool:
@@ -356,11 +365,28 @@ class _Backoff:
         self.delay = 0.0
         self._next = _FIRST_DELAY
 
-    def fits(self, deadline: float) -> bool:
-        """Draw the next delay; return False if it would end after the deadline."""
-        self.delay = self._next * random.uniform(0.5, 1.0)
+    def fits(self, deadline: float, *, least: float = 0.0) -> bool:
+        """Draw the next delay; return False if it would end after the deadline.
+
+        Args:
+            deadline: On the monotonic clock.
+            least: Seconds below which there is no use in trying again.
+        """
+        # Behind what the server says too, so that not all callers come back in one moment.
+        self.delay = least + self._next * random.uniform(0.5, 1.0)
         self._next = min(_LONGEST_DELAY, 2 * self._next)
         return time.monotonic() + self.delay < deadline
+
+
+def _is_not_begun(failure: TalwegError) -> bool:
+    """Return whether the server has not begun with a call, since there were too many."""
+    return failure.reason in NOT_BEGUN
+
+
+def _retry_after(failure: TalwegError) -> float:
+    """Return in how many seconds the server wants a call again; 0 where it does not say."""
+    after = failure.retry_after if isinstance(failure, ResourceExhausted) else None
+    return 0.0 if after is None else after.total_seconds()
 
 
 def _is_code(error: "grpc.RpcError", name: str) -> bool:

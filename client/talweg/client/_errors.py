@@ -7,6 +7,7 @@ TalwegError
 ├── AlreadyExists           the request id was used for another request
 ├── FailedPrecondition      the state of the job or sweep does not allow it
 ├── PermissionDenied        the server does not know the token, or it does not allow the call
+├── ResourceExhausted       a quota or a limit allows no more
 ├── Unavailable             no server, or none that answers in time
 ├── ServerError             any other error of the server
 ├── BatchError              some jobs of a batch were refused
@@ -16,6 +17,7 @@ TalwegError
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -96,6 +98,13 @@ class PermissionDenied(TalwegError):
     """The server does not know the token, or the token does not allow the request."""
 
 
+class ResourceExhausted(TalwegError):
+    """A quota of the project, or a limit of the server, allows no more; `reason` says which."""
+
+    retry_after: timedelta | None = None
+    """When to send the request again; None where the server cannot tell."""
+
+
 class Unavailable(TalwegError):
     """No server could be found or reached, or it did not answer in time."""
 
@@ -154,6 +163,7 @@ _KINDS: dict[str, type[TalwegError]] = {
     "ABORTED": FailedPrecondition,
     "UNAUTHENTICATED": PermissionDenied,
     "PERMISSION_DENIED": PermissionDenied,
+    "RESOURCE_EXHAUSTED": ResourceExhausted,
     "UNAVAILABLE": Unavailable,
     "DEADLINE_EXCEEDED": Unavailable,
 }
@@ -177,7 +187,13 @@ def from_status(status: status_pb2.Status, *, address: str = "") -> TalwegError:
     message = status.message or f"the server sent {code} without a message"
     if kind is ServerError:
         message = f"the server answered {code}: {message}"
-    return kind(message, **details)
+    error = kind(message, **details)
+    if isinstance(error, ResourceExhausted):
+        retry = _detail(status.details, error_details_pb2.RetryInfo())
+        error.retry_after = (
+            retry.retry_delay.ToTimedelta() if retry.HasField("retry_delay") else None
+        )
+    return error
 
 
 def from_rpc(error: "grpc.RpcError", *, address: str, proxy: str = "") -> TalwegError:

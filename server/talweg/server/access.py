@@ -10,9 +10,11 @@ from typing import Any
 import grpc
 
 from talweg.server.errors import PermissionDenied, ServerError, Unauthenticated
+from talweg.server.excess import RateLimited
 from talweg.server.identity.authentication import Authenticator, Metadata
 from talweg.server.identity.caller import Caller, set_caller
 from talweg.server.identity.methods import METHODS, Access, Role
+from talweg.server.identity.rates import RateLimiter
 from talweg.server.interceptor import Context, Handler
 from talweg.server.services.audit import AuditLog
 from talweg.server.statuses import INTERNAL, code_of, to_status
@@ -29,13 +31,15 @@ ASK_AGAIN_S = 10.0
 class AccessInterceptor(grpc.aio.ServerInterceptor):
     """Refuses calls before their requests are read, by the one table of methods."""
 
-    def __init__(self, authenticator: Authenticator, audit: AuditLog) -> None:
+    def __init__(self, authenticator: Authenticator, audit: AuditLog, rates: RateLimiter) -> None:
         """Keep what decides.
 
         Args:
             authenticator: Finds out who a call is from.
             audit: Where changes are written down.
+            rates: Bounds how many calls a second a token may make.
         """
+        self._rates = rates
         self._authenticator = authenticator
         self._audit = audit
         self._logged = 0.0
@@ -59,13 +63,15 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         try:
             caller = await self._authenticator.caller(metadata)
             check(method, access, caller)
+            self._rates.take(caller, access)
         except PermissionDenied as exc:
             if access.is_audited and caller is not None:
                 return _refusing(handler, exc, self._note_refusal(method, caller))
             if caller is None:
                 self._log_refusal(method, exc)
             return _refusing(handler, exc)
-        except Unauthenticated as exc:
+        except (Unauthenticated, RateLimited) as exc:
+            # Not in the audit log, which a caller must not fill.
             self._log_refusal(method, exc)
             return _refusing(handler, exc)
         except ServerError as exc:

@@ -1,4 +1,5 @@
 """What can go wrong, in the words of the domain. No gRPC here: `statuses` maps these to statuses.
+Those of callers who ask for too much are in `excess`.
 
 ServerError
 ├── InvalidRequest          the request is at fault; says which field and why
@@ -45,12 +46,17 @@ ServerError
 ├── QuotaExceeded           the project may have no more; says which quota and how much
 ├── MessageTooLarge
 ├── TooManyWatches          of one caller
+├── RateLimited             the token makes too many calls a second; says when to try again
+├── TooManyCalls            under way, from one address
+├── CallTooLong             it was cancelled
 ├── InternalError           nobody foresaw it; only the log tells what it was
 ├── Unavailable             later it may work
 │   ├── DatabaseUnavailable
 │   ├── BrokerUnavailable
 │   ├── BlobsUnavailable
 │   ├── IssuerUnavailable
+│   ├── SlowReader          a stream's responses were not taken
+│   ├── SilentCaller        a stream's messages did not come
 │   └── ShuttingDown
 └── CannotStart             never reaches a client
     ├── BadSetting

@@ -1,5 +1,6 @@
 """Turns what servicers raise into statuses."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -10,8 +11,10 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from talweg.server.errors import InvalidRequest, ServerError
+from talweg.server.excess import CallTooLong, SilentCaller, SlowReader
 from talweg.server.limits import too_large
 from talweg.server.statuses import INTERNAL, code_of, to_status
+from talweg.server.under_way import CallLimits, CallsUnderWay, Patience
 
 # As text, since grpc's classes are generic in their stubs alone.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -25,8 +28,18 @@ _DETAILS = "grpc-status-details-bin"
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Maps domain errors by the table, and anything else to INTERNAL with nothing in it.
 
-    An unforeseen error's text may hold a password or a path, so it goes to the log alone.
+    An unforeseen error's text may hold a password or a path, so it goes to the log alone. What
+    callers may take by the number and the length of their calls is held here too, so that its
+    errors are told as all others.
     """
+
+    def __init__(self, limits: CallLimits | None = None) -> None:
+        """Begin without calls.
+
+        Args:
+            limits: What callers may take.
+        """
+        self._calls = CallsUnderWay(limits or CallLimits())
 
     async def intercept_service(
         self,
@@ -42,7 +55,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         read, write = handler.request_deserializer, handler.response_serializer
         if handler.request_streaming and not handler.response_streaming:
             wrapped: Any = grpc.stream_unary_rpc_method_handler(
-                _stream_unary(handler.stream_unary, method), _checked(read, method), write
+                self._stream_unary(handler.stream_unary, method), _checked(read, method), write
             )
         elif handler.request_streaming:
             # Only reflection's own, which refuses an empty request in its answer.
@@ -51,13 +64,90 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             )
         elif handler.response_streaming:
             wrapped = grpc.unary_stream_rpc_method_handler(
-                _stream(handler.unary_stream, method), _checked(read, method), write
+                self._stream(handler.unary_stream, method), _checked(read, method), write
             )
         else:
             wrapped = grpc.unary_unary_rpc_method_handler(
-                _unary(handler.unary_unary, method), _checked(read, method), write
+                self._unary(handler.unary_unary, method), _checked(read, method), write
             )
         return wrapped  # type: ignore[no-any-return]
+
+    def _unary(
+        self, behaviour: Callable[[Any, Context], Awaitable[Any]], method: str
+    ) -> Callable[[Any, Context], Awaitable[Any]]:
+        most_s = self._calls.limits.unary.total_seconds()
+
+        async def call(request: Any, context: Context) -> Any:
+            limit = asyncio.timeout(most_s)
+            try:
+                with self._calls.counted(context.peer(), method):
+                    async with limit:
+                        return await behaviour(_taken(request), context)
+            except Exception as exc:
+                status = _status_of(_too_long(most_s) if limit.expired() else exc, method)
+            # Outside the `except`, since abort works by raising.
+            await _abort(context, status)
+
+        return call
+
+    def _stream_unary(
+        self, behaviour: Callable[[Any, Context], Awaitable[Any]], method: str
+    ) -> Callable[[Any, Context], Awaitable[Any]]:
+        silent_s = self._calls.limits.silent.total_seconds()
+
+        async def call(requests: AsyncIterator[Any], context: Context) -> Any:
+            try:
+                with self._calls.counted(context.peer(), method):
+                    async with aclosing(_each_taken(requests, silent_s)) as taken:
+                        return await behaviour(taken, context)
+            except Exception as exc:
+                status = _status_of(exc, method)
+            await _abort(context, status)
+
+        return call
+
+    def _stream(
+        self, behaviour: Callable[[Any, Context], Any], method: str
+    ) -> Callable[[Any, Context], Awaitable[None]]:
+        slow = self._calls.limits.slow
+
+        # A coroutine that writes, and not a generator: a caller who leaves cancels it wherever it
+        # waits, so that what it holds is freed at once and not by the garbage collector.
+        async def answer(request: Any, context: Context) -> None:
+            patience = Patience(slow)
+            try:
+                responses = behaviour(_taken(request), context)
+                if not isinstance(responses, AsyncGenerator):
+                    return await responses  # type: ignore[no-any-return]
+                async with aclosing(responses):
+                    async for response in responses:
+                        patience.begin()
+                        await context.write(response)
+                        patience.end()
+                return None
+            except asyncio.CancelledError:
+                if not patience.is_at_end:
+                    raise
+                serving = asyncio.current_task()
+                assert serving is not None, "gRPC serves each call in a task"
+                serving.uncancel()
+                status = to_status(_slow_reader(patience.seconds))
+            except Exception as exc:
+                status = _status_of(exc, method)
+            finally:
+                patience.close()
+            # A slow reader takes this too when it likes, and counts as long.
+            await _abort(context, status)
+
+        async def call(request: Any, context: Context) -> None:
+            try:
+                with self._calls.counted(context.peer(), method):
+                    return await answer(request, context)
+            except ServerError as exc:
+                status = _status_of(exc, method)
+            await _abort(context, status)
+
+        return call
 
 
 Read = Callable[[bytes], Any]
@@ -95,58 +185,34 @@ def _taken(request: Any) -> Any:
     return request
 
 
-def _unary(
-    behaviour: Callable[[Any, Context], Awaitable[Any]], method: str
-) -> Callable[[Any, Context], Awaitable[Any]]:
-    async def call(request: Any, context: Context) -> Any:
+async def _each_taken(requests: AsyncIterator[Any], silent_s: float) -> AsyncGenerator[Any]:
+    following = aiter(requests)
+    while True:
+        limit = asyncio.timeout(silent_s)
         try:
-            return await behaviour(_taken(request), context)
-        except Exception as exc:
-            status = _status_of(exc, method)
-        # Outside the `except`, since abort works by raising.
-        await _abort(context, status)
-
-    return call
-
-
-def _stream_unary(
-    behaviour: Callable[[Any, Context], Awaitable[Any]], method: str
-) -> Callable[[Any, Context], Awaitable[Any]]:
-    async def call(requests: AsyncIterator[Any], context: Context) -> Any:
-        try:
-            async with aclosing(_each_taken(requests)) as taken:
-                return await behaviour(taken, context)
-        except Exception as exc:
-            status = _status_of(exc, method)
-        await _abort(context, status)
-
-    return call
-
-
-async def _each_taken(requests: AsyncIterator[Any]) -> AsyncGenerator[Any]:
-    async for request in requests:
+            async with limit:
+                request = await anext(following)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as exc:
+            if not limit.expired():
+                raise
+            raise SilentCaller(
+                f"the next message of the stream did not come within {silent_s:g} s: go on from "
+                "where it stands"
+            ) from exc
         yield _taken(request)
 
 
-def _stream(
-    behaviour: Callable[[Any, Context], Any], method: str
-) -> Callable[[Any, Context], Awaitable[None]]:
-    # A coroutine that writes, and not a generator: a caller who leaves cancels it wherever it
-    # waits, so that what it holds is freed at once and not by the garbage collector.
-    async def call(request: Any, context: Context) -> None:
-        try:
-            responses = behaviour(_taken(request), context)
-            if not isinstance(responses, AsyncGenerator):
-                return await responses  # type: ignore[no-any-return]
-            async with aclosing(responses):
-                async for response in responses:
-                    await context.write(response)
-            return None
-        except Exception as exc:
-            status = _status_of(exc, method)
-        await _abort(context, status)
+def _slow_reader(seconds: float) -> SlowReader:
+    return SlowReader(
+        f"the responses of the stream were not taken within {seconds:g} s: open it again from the "
+        "last one that you have, such as after the last event's cursor"
+    )
 
-    return call
+
+def _too_long(most_s: float) -> CallTooLong:
+    return CallTooLong(f"the call took longer than {most_s:g} s and was cancelled: ask for less")
 
 
 def _status_of(error: Exception, method: str) -> status_pb2.Status:

@@ -5,6 +5,8 @@ import logging
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -15,6 +17,7 @@ from talweg.server.access import AccessInterceptor
 from talweg.server.errors import DatabaseUnavailable, PortTaken
 from talweg.server.health import HealthServicer
 from talweg.server.identity.configured import server_credentials
+from talweg.server.identity.rates import RateLimiter, Rates
 from talweg.server.interceptor import ErrorInterceptor
 from talweg.server.parts import SERVICES, Duty, Parts
 from talweg.server.queueing.outage import Outage
@@ -22,6 +25,7 @@ from talweg.server.reflection import add_reflection
 from talweg.server.settings import Settings
 from talweg.server.store import events
 from talweg.server.store.record import migrate
+from talweg.server.under_way import CallLimits
 from talweg.spec.local.ready import write_ready_file
 
 log = logging.getLogger(__name__)
@@ -57,9 +61,11 @@ class Server:
         """The record."""
         self._health = HealthServicer()
         self._duties: list[asyncio.Task[None]] = []
-        access = AccessInterceptor(self.parts.authenticator, self.parts.audit)
+        access = AccessInterceptor(
+            self.parts.authenticator, self.parts.audit, RateLimiter(_rates(settings))
+        )
         self._grpc = grpc.aio.server(
-            interceptors=[ErrorInterceptor(), access, *interceptors],
+            interceptors=[ErrorInterceptor(_call_limits(settings)), access, *interceptors],
             options=limits.options(idle=settings.idle),
         )
         self.address = ""
@@ -170,6 +176,21 @@ class Server:
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for service in ("", *SERVICES):
             await self._health.set(service, status)
+
+
+def _rates(settings: Settings) -> Rates:
+    return Rates(
+        reads=settings.reads_per_second,
+        writes=settings.writes_per_second,
+        worker_calls=settings.worker_calls_per_second,
+    )
+
+
+def _call_limits(settings: Settings) -> CallLimits:
+    standard = CallLimits()
+    # A prediction has a limit of its own, which ends with words of its own.
+    unary = max(standard.unary, settings.predict_time + timedelta(minutes=1))
+    return replace(standard, calls=settings.max_calls, slow=settings.slow_reader, unary=unary)
 
 
 async def serve(settings: Settings) -> None:

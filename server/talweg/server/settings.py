@@ -104,6 +104,23 @@ class Settings:
     max_watches: int = 500
     """TALWEG_MAX_WATCHES: jobs and sweeps that callers of one address may watch at once."""
 
+    max_calls: int = 2_000
+    """TALWEG_MAX_CALLS: calls of one address that may be under way at once, watches included."""
+
+    slow_reader: timedelta = timedelta(minutes=1)
+    """TALWEG_SLOW_READER_SECONDS: a stream whose caller makes no room for the next response for so
+    long is ended; clients open it again from where they are."""
+
+    reads_per_second: int = 500
+    """TALWEG_READS_PER_SECOND: calls a second of one token that change nothing, and ten times as
+    many at once after a pause; 0 for as many as it likes."""
+
+    writes_per_second: int = 100
+    """TALWEG_WRITES_PER_SECOND: the same of calls that change something."""
+
+    worker_calls_per_second: int = 2_000
+    """TALWEG_WORKER_CALLS_PER_SECOND: the same of all calls of a worker's token."""
+
     public_tracking_uri: str = ""
     """TALWEG_PUBLIC_TRACKING_URI: where people reach MLflow's pages now. Links to runs lead there;
     if empty, to where the worker wrote that they are."""
@@ -152,6 +169,11 @@ class Settings:
         _at_least("INGEST_MEMORY_BYTES", self.ingest_memory_bytes, _LEAST_MEMORY)
         _at_least("INGEST_SECONDS", self.ingest_time, one_second)
         _at_least("PREDICT_SECONDS", self.predict_time, one_second)
+        _at_least("MAX_CALLS", self.max_calls, 1)
+        _at_least("SLOW_READER_SECONDS", self.slow_reader, one_second)
+        _at_least("READS_PER_SECOND", self.reads_per_second, 0)
+        _at_least("WRITES_PER_SECOND", self.writes_per_second, 0)
+        _at_least("WORKER_CALLS_PER_SECOND", self.worker_calls_per_second, 0)
         if not 1 <= self.max_watches < MAX_STREAMS:
             raise BadSetting(
                 f"TALWEG_MAX_WATCHES must be >= 1 and < {MAX_STREAMS}, the calls that one "
@@ -227,6 +249,13 @@ class Settings:
             max_lost_attempts=_whole(values, "TALWEG_MAX_LOST_ATTEMPTS", cls.max_lost_attempts),
             idle=_seconds(values, "TALWEG_IDLE_SECONDS", cls.idle),
             max_watches=_whole(values, "TALWEG_MAX_WATCHES", cls.max_watches),
+            max_calls=_whole(values, "TALWEG_MAX_CALLS", cls.max_calls),
+            slow_reader=_seconds(values, "TALWEG_SLOW_READER_SECONDS", cls.slow_reader),
+            reads_per_second=_whole(values, "TALWEG_READS_PER_SECOND", cls.reads_per_second),
+            writes_per_second=_whole(values, "TALWEG_WRITES_PER_SECOND", cls.writes_per_second),
+            worker_calls_per_second=_whole(
+                values, "TALWEG_WORKER_CALLS_PER_SECOND", cls.worker_calls_per_second
+            ),
             public_tracking_uri=values.get("TALWEG_PUBLIC_TRACKING_URI", "").rstrip("/"),
             keep_days=_days(values, "TALWEG_KEEP_DAYS"),
             uploads=values.get("TALWEG_UPLOADS", cls.uploads),

@@ -7,7 +7,7 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from talweg.server import errors
+from talweg.server import errors, excess
 
 DOMAIN = "talweg"
 
@@ -73,12 +73,17 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.QuotaExceeded: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED"),
     errors.MessageTooLarge: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE"),
     errors.TooManyWatches: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHES"),
+    excess.RateLimited: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
+    excess.TooManyCalls: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"),
+    excess.CallTooLong: Mapped(grpc.StatusCode.DEADLINE_EXCEEDED, "CALL_TOO_LONG"),
     errors.InternalError: Mapped(grpc.StatusCode.INTERNAL, "INTERNAL"),
     errors.DatabaseUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
     errors.BrokerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE"),
     errors.BlobsUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BLOBS_UNAVAILABLE"),
     errors.IssuerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "ISSUER_UNAVAILABLE"),
     errors.ShuttingDown: Mapped(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
+    excess.SlowReader: Mapped(grpc.StatusCode.UNAVAILABLE, "SLOW_READER"),
+    excess.SilentCaller: Mapped(grpc.StatusCode.UNAVAILABLE, "SILENT_CALLER"),
 }
 
 INTERNAL = status_pb2.Status(
@@ -103,8 +108,9 @@ def to_status(error: errors.ServerError, *, room: int = _IN_TRAILERS_BYTES) -> s
             says how many.
 
     Returns:
-        The status, with ErrorInfo and, where fields are at fault, BadRequest. INTERNAL where
-        neither the error's type nor a base of it is in the table.
+        The status, with ErrorInfo and, where fields are at fault, BadRequest; with RetryInfo
+        where it is known when the call may be sent again. INTERNAL where neither the error's type
+        nor a base of it is in the table.
     """
     # A kind without a row of its own is told as the nearest that has one.
     mapped = next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), None)
@@ -117,6 +123,10 @@ def to_status(error: errors.ServerError, *, room: int = _IN_TRAILERS_BYTES) -> s
         reason=mapped.reason, domain=DOMAIN, metadata=error.metadata
     )
     status.details.append(_packed(info))
+    if isinstance(error, excess.RateLimited):
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromTimedelta(error.retry_after)
+        status.details.append(_packed(retry))
     if error.fields:
         status.details.append(_packed(_bad_request(error.fields, room - status.ByteSize())))
     return status
@@ -142,7 +152,11 @@ def _bad_request(
     return details
 
 
-def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+def _packed(
+    message: (
+        error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo
+    ),
+) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed

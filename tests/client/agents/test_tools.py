@@ -114,7 +114,9 @@ def test_of_a_proposal_that_is_refused_in_part_jobs_and_errors_are_told(
     assert not is_error
     assert len(proposed["jobs"]) == 2
     (refused,) = proposed["errors"]
-    assert refused["reason"] == "QUOTA_EXCEEDED"
+    assert (refused["code"], refused["reason"]) == ("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED")
+    # Waiting alone makes no room.
+    assert not refused["retry"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import grpc
+from google.rpc import error_details_pb2, status_pb2
 
 from talweg.spec.identity.security import Security
 from talweg.spec.predictions import MAX_PICTURES_BYTES
@@ -33,6 +34,8 @@ _OPTIONS = (
     # A proxy set for the web must not catch calls between parts of one service.
     ("grpc.enable_http_proxy", 0),
 )
+# Reasons with which the server refuses a call before it has read its request.
+_NOT_BEGUN = {"RATE_LIMITED", "TOO_MANY_CALLS"}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
@@ -125,12 +128,28 @@ class Channel:
 
 
 def is_away(error: grpc.RpcError) -> bool:
-    """Return whether a call may be sent again as it is: nobody answered, or not in time.
+    """Return whether a call may be sent again as it is: nobody answered, or not in time, or the
+    server has not begun with it since there were too many.
 
     Every call of a worker may: claims and reports carry numbers of their own, and a job that has
     ended refuses to end again.
     """
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return _reason_of(error) in _NOT_BEGUN
     return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+def _reason_of(error: grpc.RpcError) -> str:
+    """Return the reason that the server gave, for programs; empty where it gave none."""
+    info = error_details_pb2.ErrorInfo()
+    # In the stubs it is a type of grpcio's own that nobody can go through.
+    metadata: Any = error.trailing_metadata() or ()
+    for key, value in metadata:
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            for detail in status_pb2.Status.FromString(value).details:
+                if detail.Unpack(info):
+                    return str(info.reason)
+    return ""
 
 
 def call(

@@ -9,6 +9,7 @@ from talweg.client._errors import (
     MissingExtra,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     TalwegError,
     Unavailable,
     WaitTimeout,
@@ -20,6 +21,7 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (AlreadyExists, "ALREADY_EXISTS"),
     (FailedPrecondition, "FAILED_PRECONDITION"),
     (PermissionDenied, "PERMISSION_DENIED"),
+    (ResourceExhausted, "RESOURCE_EXHAUSTED"),
     (Unavailable, "UNAVAILABLE"),
     (WaitTimeout, "DEADLINE_EXCEEDED"),
     (MissingExtra, "UNIMPLEMENTED"),
@@ -37,9 +39,9 @@ def as_data(error: Exception) -> dict[str, Any]:
         error: One of `EXPECTED`.
 
     Returns:
-        `code`, one of gRPC's; `message`; `retry`, whether the same call may succeed later;
-        `reason` of the server and `violations`, each with what was found and what is allowed,
-        where there are such.
+        `code`, one of gRPC's; `message`; `retry`, whether the same call may succeed later by
+        itself; `retry_after_seconds`, where the server says when; `reason` of the server and
+        `violations`, each with what was found and what is allowed, where there are such.
     """
     code = next((name for kind, name in _CODES if isinstance(error, kind)), "INTERNAL")
     data: dict[str, Any] = {
@@ -47,6 +49,8 @@ def as_data(error: Exception) -> dict[str, Any]:
         "message": str(error),
         "retry": code == "UNAVAILABLE",
     }
+    if (retry_after := getattr(error, "retry_after", None)) is not None:
+        data |= {"retry": True, "retry_after_seconds": retry_after.total_seconds()}
     if reason := getattr(error, "reason", ""):
         data["reason"] = reason
     if violations := getattr(error, "violations", ()):

@@ -15,6 +15,8 @@ from talweg.client._connection import (
     Source,
     _Backoff,
     _is_code,
+    _is_not_begun,
+    _retry_after,
     _Watched,
 )
 from talweg.client._errors import HOW_TO_START, TalwegError, Unavailable, WaitTimeout, from_rpc
@@ -83,6 +85,7 @@ class Connection:
         """Call a method, with retries while the server is unavailable and time is left.
 
         Retries are safe: every request that changes something has a request id or is idempotent.
+        A call of a token that makes too many is sent again when the server says.
 
         Args:
             method: Of a stub.
@@ -110,9 +113,10 @@ class Connection:
                 if _is_code(error, "DEADLINE_EXCEEDED") and refusal is not None:
                     # The server's reason says more than that the last try ended in the middle.
                     raise refusal from error
-                if not _is_code(error, "UNAVAILABLE") or not backoff.fits(retry_until):
+                may_retry = _is_code(error, "UNAVAILABLE") or _is_not_begun(failure)
+                if not may_retry or not backoff.fits(retry_until, least=_retry_after(failure)):
                     raise failure from error
-                if isinstance(failure, Unavailable) and failure.reason:
+                if failure.reason:
                     refusal = failure
                 await self._transport.pause(backoff.delay)
             else:
@@ -234,10 +238,12 @@ class Connection:
                 failure = self._note(error)
                 # A server that shuts down cancels its open streams.
                 is_cancelled = _is_code(error, "CANCELLED") and not failure.reason
-                if not isinstance(failure, Unavailable) and not is_cancelled:
+                is_passing = isinstance(failure, Unavailable) or _is_not_begun(failure)
+                if not is_passing and not is_cancelled:
                     raise failure from error
                 backoff = backoff or _Backoff()
-                if not backoff.fits(self._retry_until(backoff, self._patience)):
+                until = self._retry_until(backoff, self._patience)
+                if not backoff.fits(until, least=_retry_after(failure)):
                     raise failure from error
             await self._transport.pause(backoff.delay)
 
@@ -265,6 +271,8 @@ class Connection:
             if _is_code(error, "CANCELLED") and not failure.reason:
                 # A server that shuts down cancels its open streams.
                 raise Unavailable(str(failure)) from error
+            if _is_not_begun(failure):
+                raise Unavailable(str(failure), reason=failure.reason) from error
             raise failure from error
 
     async def _is_over(self, source: Source[Event], cursor: int) -> bool:

@@ -35,6 +35,9 @@ class Access:
     is_audited: bool = False
     """Each call of a known token is written to the audit log, also one that is refused."""
 
+    weight: int = 1
+    """How many calls it counts for, where calls a second are limited."""
+
 
 _PUBLIC = Access(frozenset(Role), is_public=True)
 _ANYBODY = Access(frozenset(Role))
@@ -45,6 +48,10 @@ _USE = Access(_SUBMITTERS)
 _ADMINISTER = Access(_ADMINS, is_audited=True)
 _LOOK_AFTER = Access(_ADMINS)
 _WORK = Access(_WORKERS)
+# They take as much of the server's time as many other calls.
+_CHANGE_MANY = Access(_SUBMITTERS, is_audited=True, weight=20)
+_CREATE_SWEEP = Access(_SUBMITTERS, is_audited=True, weight=5)
+_COMPUTE = Access(_PEOPLE, weight=5)
 
 
 def _of(service: str, methods: Mapping[str, Access]) -> dict[str, Access]:
@@ -56,14 +63,14 @@ METHODS: Mapping[str, Access] = {
         "talweg.v1.JobService",
         {
             "SubmitJob": _CHANGE,
-            "BatchSubmitJobs": _CHANGE,
+            "BatchSubmitJobs": _CHANGE_MANY,
             # Delivery looks whether a job still exists.
             "GetJob": _READ_OR_DELIVER,
             "ListJobs": _READ,
             "WatchJob": _READ_OR_DELIVER,
             "GetJobMetrics": _READ,
             "GetJobLogs": _READ,
-            "CompareJobs": _READ,
+            "CompareJobs": _COMPUTE,
             "CancelJob": _CHANGE,
             "PauseJob": _CHANGE,
             "ResumeJob": _CHANGE,
@@ -75,7 +82,7 @@ METHODS: Mapping[str, Access] = {
     **_of(
         "talweg.v1.SweepService",
         {
-            "CreateSweep": _CHANGE,
+            "CreateSweep": _CREATE_SWEEP,
             # Delivery writes the summary of a sweep.
             "GetSweep": _READ_OR_DELIVER,
             "ListSweeps": _READ,

@@ -29,12 +29,6 @@ LARGEST_MESSAGE = 4 * 1024 * 1024
 _RESULT_BYTES = 100
 
 
-def host_of(peer: str) -> str:
-    """Return a peer without its port, which is another for each connection: ipv4:127.0.0.1."""
-    host, colon, port = peer.rpartition(":")
-    return host if colon and port.isdigit() else peer
-
-
 def job_message(view: JobView) -> Job:
     """Return a job's message."""
     row = view.row

@@ -12,7 +12,6 @@ from talweg.server.servicers.convert import (
     batch_message,
     comparison_message,
     duration_value,
-    host_of,
     job_message,
     taken_message,
 )
@@ -29,6 +28,7 @@ from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.watching import WatchService
 from talweg.server.store.record.clock import to_timestamp
 from talweg.server.store.record.rows import JobRow
+from talweg.server.under_way import host_of
 from talweg.spec import display_name, job_name
 from talweg.v1 import jobs_pb2 as pb
 from talweg.v1.jobs_pb2_grpc import JobServiceServicer

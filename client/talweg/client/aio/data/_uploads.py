@@ -1,6 +1,7 @@
 # Made by client/make_asyncio.py from ../../data/_uploads.py: change that module.
 """Sending a file: in chunks, from where an earlier try broke off."""
 
+from talweg.client._connection import NOT_BEGUN
 from talweg.client._errors import TalwegError, Unavailable
 from talweg.client.aio._connection import Connection
 from talweg.client.data._sources import Source
@@ -61,6 +62,6 @@ async def send(
             return await connection.send(connection.stored.UploadStoredDataset, messages)
         except TalwegError as error:
             # Another upload of the same file may have moved on meanwhile, or a connection broke.
-            is_passing = isinstance(error, Unavailable) or error.reason == _MOVED
+            is_passing = isinstance(error, Unavailable) or error.reason in {_MOVED, *NOT_BEGUN}
             if not is_passing or not await retries.wait():
                 raise
