@@ -331,6 +331,7 @@ class Quotas(_message.Message):
     MAX_OPEN_JOBS_FIELD_NUMBER: _builtins.int
     MAX_RUNNING_JOBS_FIELD_NUMBER: _builtins.int
     MAX_STORED_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_GPU_HOURS_FIELD_NUMBER: _builtins.int
     max_open_jobs: _builtins.int
     """Jobs that wait, run or are paused. More are refused with RESOURCE_EXHAUSTED; sweeps wait for room."""
     max_running_jobs: _builtins.int
@@ -339,23 +340,32 @@ class Quotas(_message.Message):
     """Bytes of stored data sets, as they are stored. A file that does not fit is refused with
     RESOURCE_EXHAUSTED.
     """
+    max_gpu_hours: _builtins.float
+    """Hours of GPUs in the last 30 days, from 0 to 1e9: a job that trains for an hour on two GPUs uses two.
+    Beyond it jobs on GPUs wait; those that run go on.
+    """
     def __init__(
         self,
         *,
         max_open_jobs: _builtins.int | None = ...,
         max_running_jobs: _builtins.int | None = ...,
         max_stored_bytes: _builtins.int | None = ...,
+        max_gpu_hours: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_open_jobs", b"_max_open_jobs", "_max_running_jobs", b"_max_running_jobs", "_max_stored_bytes", b"_max_stored_bytes", "max_open_jobs", b"max_open_jobs", "max_running_jobs", b"max_running_jobs", "max_stored_bytes", b"max_stored_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_gpu_hours", b"_max_gpu_hours", "_max_open_jobs", b"_max_open_jobs", "_max_running_jobs", b"_max_running_jobs", "_max_stored_bytes", b"_max_stored_bytes", "max_gpu_hours", b"max_gpu_hours", "max_open_jobs", b"max_open_jobs", "max_running_jobs", b"max_running_jobs", "max_stored_bytes", b"max_stored_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_open_jobs", b"_max_open_jobs", "_max_running_jobs", b"_max_running_jobs", "_max_stored_bytes", b"_max_stored_bytes", "max_open_jobs", b"max_open_jobs", "max_running_jobs", b"max_running_jobs", "max_stored_bytes", b"max_stored_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_gpu_hours", b"_max_gpu_hours", "_max_open_jobs", b"_max_open_jobs", "_max_running_jobs", b"_max_running_jobs", "_max_stored_bytes", b"_max_stored_bytes", "max_gpu_hours", b"max_gpu_hours", "max_open_jobs", b"max_open_jobs", "max_running_jobs", b"max_running_jobs", "max_stored_bytes", b"max_stored_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_gpu_hours: _TypeAlias = _typing.Literal["max_gpu_hours"]  # noqa: Y015
+    _WhichOneofArgType__max_gpu_hours: _TypeAlias = _typing.Literal["_max_gpu_hours", b"_max_gpu_hours"]  # noqa: Y015
     _WhichOneofReturnType__max_open_jobs: _TypeAlias = _typing.Literal["max_open_jobs"]  # noqa: Y015
     _WhichOneofArgType__max_open_jobs: _TypeAlias = _typing.Literal["_max_open_jobs", b"_max_open_jobs"]  # noqa: Y015
     _WhichOneofReturnType__max_running_jobs: _TypeAlias = _typing.Literal["max_running_jobs"]  # noqa: Y015
     _WhichOneofArgType__max_running_jobs: _TypeAlias = _typing.Literal["_max_running_jobs", b"_max_running_jobs"]  # noqa: Y015
     _WhichOneofReturnType__max_stored_bytes: _TypeAlias = _typing.Literal["max_stored_bytes"]  # noqa: Y015
     _WhichOneofArgType__max_stored_bytes: _TypeAlias = _typing.Literal["_max_stored_bytes", b"_max_stored_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_gpu_hours) -> _WhichOneofReturnType__max_gpu_hours | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_open_jobs) -> _WhichOneofReturnType__max_open_jobs | None: ...
     @_typing.overload
@@ -376,6 +386,7 @@ class Project(_message.Message):
     OPEN_JOBS_FIELD_NUMBER: _builtins.int
     RUNNING_JOBS_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
+    GPU_HOURS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     open_jobs: _builtins.int
@@ -384,6 +395,10 @@ class Project(_message.Message):
     """Jobs that run."""
     stored_bytes: _builtins.int
     """Bytes of its stored data sets."""
+    gpu_hours: _builtins.float
+    """Hours of GPUs that its jobs have used in the last 30 days, those of running jobs included. An attempt
+    counts on the day (UTC) on which it ends.
+    """
     @_builtins.property
     def quotas(self) -> Global___Quotas:
         """What it may have."""
@@ -396,10 +411,11 @@ class Project(_message.Message):
         open_jobs: _builtins.int = ...,
         running_jobs: _builtins.int = ...,
         stored_bytes: _builtins.int = ...,
+        gpu_hours: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["quotas", b"quotas"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "open_jobs", b"open_jobs", "quotas", b"quotas", "running_jobs", b"running_jobs", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_hours", b"gpu_hours", "name", b"name", "open_jobs", b"open_jobs", "quotas", b"quotas", "running_jobs", b"running_jobs", "stored_bytes", b"stored_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

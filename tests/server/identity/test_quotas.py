@@ -3,10 +3,16 @@
 from typing import Any
 
 import grpc
+from sqlalchemy import update as update_of
 from tests.server.identity.teams import Metadata, Teams, refusal
 from tests.server.samples import spec
 from tests.server.stored_datasets.parts import houses
 
+from talweg.server.store import jobs
+from talweg.server.store.identity.gpu_use import PERIOD_DAYS
+from talweg.server.store.record.clock import SECOND
+from talweg.server.store.record.database import Transaction
+from talweg.server.store.record.schema import attempts, gpu_use
 from talweg.v1 import identity_pb2 as pb
 from talweg.v1 import jobs_pb2, workers_pb2
 from talweg.v1.identity_pb2_grpc import IdentityServiceStub
@@ -60,6 +66,92 @@ async def test_running_jobs_beyond_the_quota_wait_and_say_so(teams: Teams) -> No
     project = await update(teams, "a", max_running_jobs=3)
     assert (project.open_jobs, project.running_jobs) == (4, 2)
     assert await claim(teams) == [of_ann[2]]
+
+
+async def end(teams: Teams, lease: workers_pb2.Lease) -> None:
+    outcome = jobs_pb2.Outcome(state=jobs_pb2.Job.SUCCEEDED)
+    request = workers_pb2.FinishJobRequest(lease=lease, outcome=outcome)
+    await teams.running.workers.FinishJob(request, metadata=teams.worker)
+
+
+async def began(teams: Teams, job: str, *, hours_ago: float) -> None:
+    """Let an attempt have begun earlier."""
+
+    def change(tx: Transaction) -> None:
+        row = jobs.get(tx.connection, job.removeprefix("jobs/"))
+        early = tx.now - round(hours_ago * 3600 * SECOND)
+        tx.connection.execute(
+            update_of(attempts).where(attempts.c.job == row.seq).values(start_time=early)
+        )
+
+    await teams.running.server.database.writing(change)
+
+
+async def test_gpu_hours_beyond_the_quota_wait_and_say_so(teams: Teams) -> None:
+    ann = await teams.token(pb.Role.SUBMITTER, "a")
+    bob = await teams.token(pb.Role.SUBMITTER, "b")
+    await update(teams, "a", max_gpu_hours=12)
+
+    async def claim_by_gpu(limit: int = 8) -> list[workers_pb2.Lease]:
+        devices = workers_pb2.Capabilities(devices=["cpu", "cuda"])
+        request = workers_pb2.ClaimJobsRequest(
+            queue="default", worker="g", capabilities=devices, limit=limit
+        )
+        answer = await teams.running.workers.ClaimJobs(request, metadata=teams.worker)
+        return [each.lease for each in answer.assignments]
+
+    async def hours() -> float:
+        stub: Any = IdentityServiceStub(teams.running.channel)
+        listed = await stub.ListProjects(pb.ListProjectsRequest(), metadata=teams.admin)
+        return next(float(each.gpu_hours) for each in listed.projects if each.name == "a")
+
+    on_two = spec(resources={"processes": 2}, priority=1)
+    first = await teams.submit(ann, spec=on_two)
+    (lease,) = await claim_by_gpu(1)
+    assert lease.job == first
+    # What runs counts up to now: three hours on two GPUs.
+    await began(teams, first, hours_ago=3)
+    assert 6.0 <= await hours() < 6.5
+    second = await teams.submit(ann, spec=on_two)
+    (other,) = await claim_by_gpu(1)
+    await began(teams, second, hours_ago=3)
+    auto = await teams.submit(ann)
+    on_cpu = await teams.submit(ann, spec=spec(resources={"device": "cpu"}))
+    of_bob = await teams.submit(bob)
+    # Used up: what needs no GPU is still taken, and so is what others have.
+    assert {each.job for each in await claim_by_gpu()} == {on_cpu, of_bob}
+    waiting = await teams.running.jobs.GetJob(jobs_pb2.GetJobRequest(name=auto), metadata=ann)
+    assert waiting.waiting_reason == (
+        "project 'a' has used the 12 GPU hours that it may in 30 days"
+    )
+    # It stays used once the jobs have ended, and when they are deleted.
+    for each in (lease, other):
+        await end(teams, each)
+        await teams.running.jobs.DeleteJob(
+            jobs_pb2.DeleteJobRequest(name=each.job, force=True), metadata=ann
+        )
+    assert 12.0 <= await hours() < 12.5
+    assert await claim_by_gpu() == []
+    # A worker without a GPU uses none.
+    assert await claim(teams) == [auto]
+    last = await teams.submit(ann)
+    await update(teams, "a", max_gpu_hours=13)
+    assert [each.job for each in await claim_by_gpu()] == [last]
+
+    # A month later it counts no more.
+    def make_old(tx: Transaction) -> None:
+        tx.connection.execute(update_of(gpu_use).values(day=gpu_use.c.day - PERIOD_DAYS))
+
+    await teams.running.server.database.writing(make_old)
+    assert await hours() < 0.5
+
+
+async def test_gpu_hours_are_a_number(teams: Teams) -> None:
+    for hours in (-1.0, float("nan"), float("inf")):
+        stub: Any = IdentityServiceStub(teams.running.channel)
+        request = pb.UpdateProjectRequest(name="a", quotas=pb.Quotas(max_gpu_hours=hours))
+        code, said = await refusal(stub.UpdateProject(request, metadata=teams.admin))
+        assert (code, "quotas.max_gpu_hours: must be >= 0" in said) == ("INVALID_ARGUMENT", True)
 
 
 async def test_projects_take_turns(teams: Teams) -> None:

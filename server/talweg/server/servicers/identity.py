@@ -122,10 +122,12 @@ def _project_message(use: ProjectUse) -> pb.Project:
             max_open_jobs=use.quotas.max_open_jobs,
             max_running_jobs=use.quotas.max_running_jobs,
             max_stored_bytes=use.quotas.max_stored_bytes,
+            max_gpu_hours=use.quotas.max_gpu_hours,
         ),
         open_jobs=use.open_jobs,
         running_jobs=use.running_jobs,
         stored_bytes=use.stored_bytes,
+        gpu_hours=use.gpu_hours,
     )
 
 

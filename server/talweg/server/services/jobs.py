@@ -15,7 +15,7 @@ from talweg.server.services.arguments import count, job_of
 from talweg.server.services.attempts.tracking import reachable
 from talweg.server.services.comparison.results import results
 from talweg.server.store import events, jobs, listing, metrics, queues
-from talweg.server.store.identity import projects
+from talweg.server.store.identity import gpu_use, projects
 from talweg.server.store.listing import OrderKey
 from talweg.server.store.record.clock import SECOND
 from talweg.server.store.record.database import Database
@@ -239,6 +239,7 @@ class JobService:
         busy = queues.busy(connection) if queued else frozenset()
         now = queues.now(connection) if any(row.setbacks for row in rows) else 0
         full = projects.full(connection) if queued else {}
+        without_gpus = gpu_use.exhausted(connection) if queued else {}
         reached = results(connection, rows)
         return [
             JobView(
@@ -249,7 +250,7 @@ class JobService:
                     place=places[row.seq],
                     is_busy=row.queue in busy,
                     setback=_setback(row, now),
-                    quota=_quota(row, full),
+                    quota=_quota(row, full) or _gpu_quota(row, without_gpus),
                 )
                 if row.seq in places
                 else "",
@@ -346,4 +347,19 @@ def _narrow(event: Event, wanted: Sequence[str]) -> bool:
 def _is_wanted(metric: str, wanted: Sequence[str]) -> bool:
     return not wanted or any(
         metric.startswith(each) if each.endswith("/") else metric == each for each in wanted
+    )
+
+
+def _gpu_quota(row: JobRow, exhausted: Mapping[str, float]) -> str:
+    """Return why a job's project gets no GPU; empty where it does, or the job takes none.
+
+    Args:
+        row: The job.
+        exhausted: The projects that have used what they may, with that number of hours.
+    """
+    if row.device == "cpu" or row.project not in exhausted:
+        return ""
+    return (
+        f"project {row.project!r} has used the {exhausted[row.project]:,g} GPU hours that it may "
+        f"in {gpu_use.PERIOD_DAYS} days"
     )

@@ -7,13 +7,14 @@ from sqlalchemy import Connection
 
 from talweg.server.errors import InvalidRequest, PermissionDenied, QuotaExceeded
 from talweg.server.identity.caller import Caller
-from talweg.server.store.identity import projects
+from talweg.server.store.identity import gpu_use, projects
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import ProjectRow
 from talweg.server.store.record.scope import project_of
 from talweg.spec.identity.projects import DEFAULT_PROJECT, PROJECT_RULE, is_project
 
 _MOST = 2**62
+_MOST_HOURS = 1e9
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class ProjectUse:
 
     stored_bytes: int
     """Bytes of its data sets."""
+
+    gpu_hours: float
+    """Hours of GPUs of the last 30 days."""
 
 
 class QuotaService:
@@ -68,12 +72,18 @@ class QuotaService:
             value = getattr(quotas, field)
             if value is not None and value > _MOST:
                 raise InvalidRequest.of(f"quotas.{field}", f"must be <= {_MOST}, but got {value}")
+        hours = quotas.max_gpu_hours
+        if hours is not None and not 0 <= hours <= _MOST_HOURS:
+            raise InvalidRequest.of(
+                "quotas.max_gpu_hours", f"must be >= 0 and <= {_MOST_HOURS:g}, but got {hours:g}"
+            )
         await self._database.writing(
             projects.set_quotas,
             quotas.name,
             max_open_jobs=quotas.max_open_jobs,
             max_running_jobs=quotas.max_running_jobs,
             max_stored_bytes=quotas.max_stored_bytes,
+            max_gpu_hours=hours,
         )
         (use,) = await self._database.reading(lambda db: _uses(db, [quotas.name]))
         return use
@@ -117,13 +127,14 @@ def check_bytes(connection: Connection, num_bytes: int) -> None:
 
 
 def _uses(connection: Connection, names: Sequence[str]) -> list[ProjectUse]:
-    running = projects.running_jobs(connection)
+    running, hours = projects.running_jobs(connection), gpu_use.used(connection)
     return [
         ProjectUse(
             projects.quotas_of(connection, name),
             projects.open_jobs(connection, name),
             running.get(name, 0),
             projects.stored_bytes(connection, name),
+            hours.get(name, 0.0),
         )
         for name in names
     ]

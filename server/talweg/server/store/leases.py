@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Boolean, String, bindparam, func, insert, or_, select, update
 
 from talweg.server.store import events
-from talweg.server.store.identity import projects
+from talweg.server.store.identity import gpu_use, projects
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import AttemptRow, JobRow
 from talweg.server.store.record.schema import attempts, is_queued, is_running, jobs
@@ -54,6 +54,7 @@ _PICKED = (
         is_queued,
         jobs.c.queue == bindparam("wanted_queue"),
         or_(jobs.c.device != "cuda", bindparam("has_cuda", type_=Boolean)),
+        or_(jobs.c.device == "cpu", bindparam("may_use_gpus", type_=Boolean)),
         or_(_OF_PROJECT.is_(None), jobs.c.project == _OF_PROJECT),
         or_(jobs.c.not_before.is_(None), jobs.c.not_before <= bindparam("start_time")),
     )
@@ -88,7 +89,8 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
 
     Projects that wait in the same queue take turns: the next is that which runs the fewest jobs,
     of several that which has waited the longest. Of a project, those of high priority go first,
-    then in the order submitted. A project that runs as many as it may is passed by.
+    then in the order submitted. A project that runs as many as it may is passed by; one that has
+    used the hours of GPUs that it may gets no GPU.
 
     Args:
         tx: A transaction.
@@ -104,20 +106,26 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
         for each in projects.waiting(connection, wanted.queue)
         if of_worker in (None, each.name)
     }
-    if len(waiting) <= 1 and not any(
-        each.max_running_jobs is not None for each in waiting.values()
-    ):
+    bounds_gpus = wanted.cuda and any(each.max_gpu_hours is not None for each in waiting.values())
+    bounds_jobs = any(each.max_running_jobs is not None for each in waiting.values())
+    if len(waiting) <= 1 and not bounds_jobs and not bounds_gpus:
         return _claim(tx, wanted, limit=wanted.limit, project=of_worker)
     if connection.dialect.name == "postgresql":
         # Two claims at once would each see room for the last job that a project may run.
         connection.execute(_LOCK_CLAIM, {"claim": "turns"})
     running = projects.running_jobs(connection)
+    without_gpus = gpu_use.exhausted(connection) if bounds_gpus else {}
     claimed: list[JobRow] = []
     while len(claimed) < wanted.limit and waiting:
         turn = min(waiting.values(), key=lambda each: (running.get(each.name, 0), each.last_claim))
         most = turn.max_running_jobs
         is_full = most is not None and running.get(turn.name, 0) >= most
-        one = [] if is_full else _claim(tx, wanted, limit=1, project=turn.name)
+        may_use_gpus = turn.name not in without_gpus
+        one = (
+            []
+            if is_full
+            else _claim(tx, wanted, limit=1, project=turn.name, may_use_gpus=may_use_gpus)
+        )
         if not one:
             # What waits there is not for this worker, or not yet.
             del waiting[turn.name]
@@ -130,12 +138,21 @@ def claim(tx: Transaction, wanted: Claim) -> list[JobRow]:
     return claimed
 
 
-def _claim(tx: Transaction, wanted: Claim, *, limit: int, project: str | None) -> list[JobRow]:
+def _claim(
+    tx: Transaction,
+    wanted: Claim,
+    *,
+    limit: int,
+    project: str | None,
+    may_use_gpus: bool = True,
+) -> list[JobRow]:
     result = tx.connection.execute(
         _CLAIM,
         {
             "wanted_queue": wanted.queue,
             "has_cuda": wanted.cuda,
+            # A worker without GPUs uses none, whatever the job would take.
+            "may_use_gpus": may_use_gpus or not wanted.cuda,
             "of_project": project,
             "most": limit,
             "worker": wanted.worker,
@@ -159,6 +176,7 @@ def _claim(tx: Transaction, wanted: Claim, *, limit: int, project: str | None) -
                     "start_time": tx.now,
                     "spool": wanted.spool,
                     "delivered": False,
+                    "gpus": _gpus(row) if wanted.cuda else 0,
                 }
                 for row in claimed
             ],
@@ -168,6 +186,11 @@ def _claim(tx: Transaction, wanted: Claim, *, limit: int, project: str | None) -
         before = replace(row, last_cursor=row.last_cursor - 1)
         events.append(tx, before, [Event(state=running)])
     return claimed
+
+
+def _gpus(row: JobRow) -> int:
+    """Return how many GPUs a job takes where there are some."""
+    return 0 if row.device == "cpu" else max(1, row.job_spec.resources.processes)
 
 
 _LOCK_CLAIM = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("claim"), 0)))
@@ -266,15 +289,19 @@ def set_delivered(tx: Transaction, row: JobRow, *, spool: str, attempt: int) -> 
     )
 
 
-_END = update(attempts).where(
-    attempts.c.job == bindparam("read_job"), attempts.c.attempt == bindparam("read_attempt")
+_END = (
+    update(attempts)
+    .where(
+        attempts.c.job == bindparam("read_job"), attempts.c.attempt == bindparam("read_attempt")
+    )
+    .returning(*attempts.c)
 )
 
 
 def end_attempt(
     tx: Transaction, row: JobRow, *, ending: str, outcome_digest: bytes | None = None
 ) -> None:
-    """Note that a job's attempt is over.
+    """Note that a job's attempt is over, and count what it has used.
 
     Args:
         tx: A transaction.
@@ -282,7 +309,7 @@ def end_attempt(
         ending: How it ended, in a word.
         outcome_digest: Of what its worker sent, where it did.
     """
-    tx.connection.execute(
+    ended = tx.connection.execute(
         _END,
         {
             "read_job": row.seq,
@@ -291,7 +318,9 @@ def end_attempt(
             "ending": ending,
             "outcome_digest": outcome_digest,
         },
-    )
+    ).first()
+    if ended is not None:
+        gpu_use.add(tx, row.project, AttemptRow(*ended))
 
 
 def overdue(tx: Transaction, *, limit: int) -> Sequence[JobRow]:

@@ -114,6 +114,7 @@ class IdentityClient:
         max_open_jobs: int | None = None,
         max_running_jobs: int | None = None,
         max_stored_bytes: int | None = None,
+        max_gpu_hours: float | None = None,
     ) -> identity_pb2.Project:
         """Set the quotas of a project, all of them. It takes an admin of all projects.
 
@@ -122,6 +123,7 @@ class IdentityClient:
             max_open_jobs: Jobs that may wait, run or be paused; None for no bound.
             max_running_jobs: Jobs that may run; None for no bound.
             max_stored_bytes: Bytes of stored data sets; None for no bound.
+            max_gpu_hours: Hours of GPUs in the last 30 days; None for no bound.
 
         Raises:
             InvalidRequest: An argument is invalid.
@@ -132,6 +134,7 @@ class IdentityClient:
             max_open_jobs=max_open_jobs,
             max_running_jobs=max_running_jobs,
             max_stored_bytes=max_stored_bytes,
+            max_gpu_hours=max_gpu_hours,
         )
         request = identity_pb2.UpdateProjectRequest(name=name, quotas=quotas)
         return await self._connection.call(self._connection.identity.UpdateProject, request)

@@ -44,6 +44,7 @@ def set_quotas(
     max_open_jobs: int | None,
     max_running_jobs: int | None,
     max_stored_bytes: int | None,
+    max_gpu_hours: float | None = None,
 ) -> None:
     """Put quotas in the place of those of before; None sets no bound."""
     register(tx, name)
@@ -54,6 +55,7 @@ def set_quotas(
             max_open_jobs=max_open_jobs,
             max_running_jobs=max_running_jobs,
             max_stored_bytes=max_stored_bytes,
+            max_gpu_hours=max_gpu_hours,
         )
     )
 

@@ -132,6 +132,8 @@ class AttemptRow:
     """Where its results wait for delivery; None if its worker has not named it."""
     delivered: bool = False
     """Whether that spool holds nothing of it any more."""
+    gpus: Annotated[int, mapped_column(server_default="0")] = 0
+    """The GPUs that it has while it runs."""
 
 
 @dataclass(frozen=True)
@@ -285,3 +287,5 @@ class ProjectRow:
     max_stored_bytes: int | None = None
     last_claim: Annotated[int, mapped_column(server_default="0")] = 0
     """When it was last given a worker while others waited too."""
+    max_gpu_hours: float | None = None
+    """In the last 30 days."""

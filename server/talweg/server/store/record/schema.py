@@ -291,6 +291,16 @@ Index("tokens_by_time", tokens.c.create_time)
 
 projects = _table(ProjectRow, "projects")
 
+gpu_use = Table(
+    "gpu_use",
+    metadata,
+    # What attempts of a project that ended on a day have used. It outlives their jobs.
+    Column("project", String, primary_key=True),
+    # In days since 1970, of UTC.
+    Column("day", BigInteger, primary_key=True, autoincrement=False),
+    Column("hours", Double, nullable=False),
+)
+
 audit = _table(AuditRow, "audit")
 Index("audit_by_project", audit.c.project, audit.c.seq)
 Index("audit_by_time", audit.c.time)

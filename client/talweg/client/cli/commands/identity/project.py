@@ -38,6 +38,7 @@ def list_(session: Session, as_json: bool) -> None:
 @click.option("--open-jobs", type=click.IntRange(0), help="Jobs that wait, run or are paused.")
 @click.option("--running-jobs", type=click.IntRange(0), help="Jobs that run.")
 @click.option("--stored-bytes", type=click.IntRange(0), help="Bytes of stored data sets.")
+@click.option("--gpu-hours", type=click.FloatRange(0), help="GPU hours in 30 days.")
 @json_option
 @click.pass_obj
 def set_(
@@ -46,6 +47,7 @@ def set_(
     open_jobs: int | None,
     running_jobs: int | None,
     stored_bytes: int | None,
+    gpu_hours: float | None,
     as_json: bool,
 ) -> None:
     """Set the quotas of a project, all of them: what is not given has no bound."""
@@ -57,6 +59,7 @@ def set_(
             max_open_jobs=open_jobs,
             max_running_jobs=running_jobs,
             max_stored_bytes=stored_bytes,
+            max_gpu_hours=gpu_hours,
         )
     if as_json:
         print_json(to_dict(changed))
@@ -77,10 +80,11 @@ def _print(projects: "Sequence[Project]") -> None:
             (each.open_jobs, "max_open_jobs"),
             (each.running_jobs, "max_running_jobs"),
             (each.stored_bytes, "max_stored_bytes"),
+            (round(each.gpu_hours, 1), "max_gpu_hours"),
         ):
             most = f" of {bounds[bound]:,}" if bound in bounds else ""
             cells.append(Text(f"{have:,}{most}"))
         rows.append(tuple(cells))
     out = console()
-    names = ("PROJECT", "OPEN JOBS", "RUNNING", "STORED BYTES")
+    names = ("PROJECT", "OPEN JOBS", "RUNNING", "STORED BYTES", "GPU HOURS")
     out.print(fitted([Column(name) for name in names], rows, out.width))
