@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,8 +67,20 @@ class Figures:
     """That the server was busy with."""
     cores_of_callers: float = 0.0
     """That the callers were busy with."""
+    waited: float = 0.0
+    """Seconds that the server's threads together could have run and waited for a core; the callers
+    and whatever else the machine does had it."""
     load_before: float = 0.0
     """The machine's load average over a minute, when the run began."""
+
+
+def waited_for_cores(pid: int) -> float:
+    """Return how long a process's threads have waited for a core, in seconds; 0 off Linux."""
+    total = 0
+    for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError):
+            total += int(file.read_text().split()[1])
+    return total / 1e9
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -115,6 +127,7 @@ class Load:
             await asyncio.sleep(2)
             self._start(self._measure_memory(process))
             of_server, own = process.cpu_times(), time.process_time()
+            waited = waited_for_cores(process.pid)
             started = time.monotonic()
             await self._submit_on_schedule(callers, seconds)
             elapsed = time.monotonic() - started
@@ -122,6 +135,7 @@ class Load:
             self.figures.cores = (
                 after.user + after.system - of_server.user - of_server.system
             ) / elapsed
+            self.figures.waited = waited_for_cores(process.pid) - waited
             self.figures.cores_of_callers = (time.process_time() - own) / elapsed
             for task in self._background:
                 task.cancel()
@@ -286,8 +300,9 @@ def rows(figures: Figures, seconds: float, rate: int) -> list[Row]:
             remark=(
                 f"{len(ms):,} taken, {num_errors} errors{f' ({failed})' if failed else ''}; "
                 f"{figures.num_events:,} events and {figures.num_reports:,} reports; the server "
-                f"used {figures.cores:.2f} cores, the callers beside it "
-                f"{figures.cores_of_callers:.2f}, load before {figures.load_before:.1f}"
+                f"used {figures.cores:.2f} cores and waited for one for {figures.waited:.0f} s, "
+                f"the callers beside it used {figures.cores_of_callers:.2f}; load before "
+                f"{figures.load_before:.1f}"
             ),
         ),
         Row(
