@@ -11,6 +11,7 @@ WorkerError
 ├── ProcessFailedError      one of the processes that train together has found why the job fails
 ├── DamagedDataError        stored data are not what was written
 ├── InputError              what a trained model is asked about does not fit it
+├── StoppedError            the run must stop while it computes what never asks whether to go on
 ├── ExportError             a model cannot be written as ONNX, or predicts something else then
 ├── MissingIdError          the column to copy is not in a file of predictions
 ├── UploadError             a model was written, and could not be sent to MLflow

@@ -9,7 +9,7 @@ from talweg.worker.diagnostics.landscape import look_around
 from talweg.worker.diagnostics.one_batch import learn_one_batch
 from talweg.worker.diagnostics.rate_range import try_learning_rates
 from talweg.worker.diagnostics.replay import replay
-from talweg.worker.diagnostics.stopping import Stopped, until_stopped
+from talweg.worker.diagnostics.stopping import StoppedError, until_stopped
 from talweg.worker.diagnostics.trivial import far_worse, trivial_metrics
 from talweg.worker.tasks import EvalResult
 from talweg.worker.training import Control, Reporter, Result, Stop, Store
@@ -76,7 +76,7 @@ class _BySpec:
         if context.spec.diagnostics.HasField("baseline"):
             try:
                 _compare_with_baselines(setup, tested, context)
-            except Stopped as stopped:
+            except StoppedError as stopped:
                 if stopped.stop.reason != "time_limit":
                     return stopped.stop
                 context.report.log(
@@ -120,7 +120,7 @@ def _compare_with_baselines(setup: Setup, tested: EvalResult, context: RunContex
     """Train the baselines that a spec asks for, and report their metrics.
 
     Raises:
-        Stopped: The run must stop.
+        StoppedError: The run must stop.
     """
     report = context.report
     found = baselines_of(setup.learner.task, context.spec, setup.splits.bundle, tested)

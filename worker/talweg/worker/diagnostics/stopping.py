@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TypeVar
 
+from talweg.worker.errors import WorkerError
 from talweg.worker.training import Control, Stop
 
 _SECONDS = 0.2
@@ -15,11 +16,8 @@ _SECONDS = 0.2
 Item = TypeVar("Item")
 
 
-class Stopped(BaseException):
-    """Computing was left.
-
-    No Exception: libraries catch those, and go on.
-    """
+class StoppedError(WorkerError):
+    """Computing was left, since the run must stop."""
 
     def __init__(self, stop: Stop) -> None:
         """Hold why the run must stop."""
@@ -30,12 +28,13 @@ class Stopped(BaseException):
 def until_stopped(items: Iterator[Item], control: Control) -> Iterator[Item]:
     """Yield items that each take long to compute, and leave them when the run must stop.
 
-    A signal looks at `control` while an item is computed. Only a process's main thread hears
+    A signal looks at `control` while an item is computed, again and again: where a library catches
+    one exception and goes on, there comes another. Only a process's main thread hears
     signals: elsewhere `control` is asked between items alone. What is computed in C, such as a
     decomposition of a matrix, ends first.
 
     Raises:
-        Stopped: The run must stop.
+        StoppedError: The run must stop.
     """
     while True:
         _look(control)
@@ -49,7 +48,7 @@ def until_stopped(items: Iterator[Item], control: Control) -> Iterator[Item]:
 
 @contextlib.contextmanager
 def _looking(control: Control) -> Iterator[None]:
-    """Raise Stopped in what runs within as soon as the run must stop."""
+    """Raise StoppedError in what runs within as soon as the run must stop."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -75,4 +74,4 @@ def _looking(control: Control) -> Iterator[None]:
 def _look(control: Control) -> None:
     stop = control.check()
     if stop is not None:
-        raise Stopped(stop)
+        raise StoppedError(stop)
