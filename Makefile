@@ -15,7 +15,7 @@ PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -q -n 4 --dist loadscope 
 	--no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick interop check proto bench faults study clean
+.PHONY: help run test quick interop check proto audit bench faults study clean
 
 help:
 	@echo 'make run      start everything and train a first batch (ONCE=1: stop after its table)'
@@ -24,6 +24,7 @@ help:
 	@echo 'make interop  call a server with grpcurl, buf and Node; needs npm'
 	@echo 'make check    lint, types, imports, generated code'
 	@echo 'make proto    generate code and pages from the .proto files, and the client for asyncio'
+	@echo 'make audit    look pinned versions up among known vulnerabilities, and write build/sbom.cdx.json'
 	@echo 'make bench    measure speed, and write the table'
 	@echo 'make faults   kill parts of a stack, try random specs and requests, train what takes long; takes minutes'
 	@echo 'make study    train on real data files of other packages, simulate comparisons, and print tables; downloads 63 MB'
@@ -57,6 +58,9 @@ proto: $(VENV)/installed-dev
 	@$(PYTHON) proto/generate.py
 	@$(PYTHON) client/make_asyncio.py
 
+audit: $(VENV)/installed-dev
+	@$(PYTHON) deploy/audit.py
+
 bench: $(VENV)/installed-dev
 	@$(PYTHON) -m tests.benchmarks
 
@@ -70,6 +74,6 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp tells what is installed; it is made anew when the requirements change.
-$(VENV)/installed-%: pyproject.toml constraints.txt deploy/install.sh
+$(VENV)/installed-%: pyproject.toml constraints.txt deploy/install.sh deploy/requirements.py
 	@sh deploy/install.sh $(VENV) $*
 	@touch $@

@@ -36,12 +36,17 @@ pip() {
 
 echo "Installing talweg[$extra] into $venv; the first time takes some minutes (log: $log)"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-echo 'Step 1 of 3: build tools'
-pip install --constraint constraints.txt pip hatchling editables
-echo "Step 2 of 3: talweg[$extra] and what it needs"
+# Whatever is fetched must have a hash of constraints.txt, and nothing is built of what is fetched.
+checked='--require-hashes --only-binary :all:'
+echo 'Step 1 of 3: the installer'
+"$python" deploy/requirements.py --pin pip >"$venv/installer.txt"
+pip install $checked --requirement "$venv/installer.txt"
+echo "Step 2 of 3: what talweg[$extra] needs, and talweg"
+"$python" deploy/requirements.py "$extra" >"$venv/requirements.txt"
 # Byte code is compiled afterwards, on all cores.
-pip install --constraint constraints.txt \
-    --no-build-isolation --no-compile --editable ".[$extra]"
+pip install $checked --no-compile --constraint constraints.txt \
+    --requirement "$venv/requirements.txt" editables
+pip install --no-deps --no-index --no-build-isolation --no-compile --editable .
 echo 'Step 3 of 3: compile byte code'
 # Some packages contain files for other versions of Python, which need not compile.
 "$python" -m compileall -qq -j 0 -x '/tests?/|/testing/' "$venv"/lib/python3*/site-packages \

@@ -122,7 +122,7 @@ class Image:
                 *sources, target = text.split()
                 for source in sources:
                     self._copy(source, target)
-            elif instruction == "RUN" and text.startswith("pip "):
+            elif instruction == "RUN" and text.startswith(("pip ", "python ")):
                 # Arguments are there while an image is built, and not in its containers.
                 told = [f"{name}={value}" for name, value in self.dockerfile.args.items()]
                 self.run(["env", *told, "sh", "-c", text], check=True, timeout=1440)

@@ -178,6 +178,19 @@ def test_nobody_runs_as_root(services: dict[str, dict[str, Any]]) -> None:
         assert user not in ("root", "0"), name
 
 
+def test_images_are_named_by_digest(services: dict[str, dict[str, Any]]) -> None:
+    """A tag can be moved to another image; a digest cannot."""
+    bases = set()
+    for service in services.values():
+        if "build" in service:
+            assert dockerfile(service).one("FROM") == "${PYTHON}"
+            bases.add(dockerfile(service).args["PYTHON"])
+        else:
+            assert re.fullmatch(r"\w+:[\w.-]+@sha256:[0-9a-f]{64}", service["image"])
+    (base,) = bases
+    assert re.fullmatch(r"python:3\.11-slim@sha256:[0-9a-f]{64}", base)
+
+
 def test_everything_else_waits_until_its_needs_are_well(
     services: dict[str, dict[str, Any]],
 ) -> None:
