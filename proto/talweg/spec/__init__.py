@@ -27,7 +27,7 @@ from talweg.spec.checks.continuation import (
     continuation_warnings,
 )
 from talweg.spec.checks.limits import MAX_SPEC_BYTES
-from talweg.spec.checks.prefix import why_no_prefix
+from talweg.spec.checks.prefix import ends_at_evaluation, length_of, why_no_prefix
 from talweg.spec.checks.replay import check_replay
 from talweg.spec.errors import MAX_VIOLATIONS, SpecError, Violation
 from talweg.spec.reading.fill import fill, fill_message
@@ -101,6 +101,7 @@ __all__ = [
     "display_name",
     "divergence_lines",
     "drop_control",
+    "ends_at_evaluation",
     "escape_control",
     "examples_of",
     "facts",
@@ -130,6 +131,7 @@ __all__ = [
     "kind",
     "label",
     "leaves",
+    "length_of",
     "loss_facts",
     "losses",
     "metrics_of",

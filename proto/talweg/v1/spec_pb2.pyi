@@ -297,8 +297,8 @@ class Continuation(_message.Message):
     """Step of the checkpoint; the last one where absent."""
     as_whole: _builtins.bool
     """The other job is the first part of this one, bit for bit: its metrics up to there are this job's
-    too, in the record. Only where nothing but training.epochs differs, and nothing depends on the
-    number of epochs. Sweeps set it where they go on from a shorter job that has ended.
+    too, in the record and in MLflow. Only where nothing but training.epochs, or training.steps, differs,
+    and nothing depends on the length. Sweeps set it where they go on from a shorter job that has ended.
     """
     def __init__(
         self,

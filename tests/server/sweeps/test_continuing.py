@@ -15,7 +15,7 @@ from talweg.server.services.sweeps import submitting
 from talweg.server.services.sweeps.difference import MOST_JOBS, DifferenceService
 from talweg.server.services.sweeps.reusing import cell_of
 from talweg.server.store.record.rows import JobRow
-from talweg.spec import CheckpointName, fill, to_dict, why_no_prefix
+from talweg.spec import CheckpointName, ends_at_evaluation, fill, to_dict, why_no_prefix
 from talweg.v1.jobs_pb2 import Checkpoint, Environment, Job, Outcome
 from talweg.v1.sweeps_pb2 import Sweep, SweepDifference, Trial
 from talweg.v1.workers_pb2 import Kept, ReportPluginsRequest
@@ -44,15 +44,18 @@ async def begin(rules: Rules, environment: Environment = HERE, **fields: Any) ->
 
 async def train(rules: Rules, row: JobRow) -> None:
     """Has a job end as a worker would, with the checkpoint of its end."""
-    epochs = row.job_spec.training.epochs
-    end = STEPS * epochs
+    training = row.job_spec.training
+    end = training.steps or STEPS * training.epochs
+    epochs = end // STEPS
     name = str(CheckpointName(row.name, end, 1))
     kept = Checkpoint(name=name, step=end, epoch=epochs, attempt=1)
-    first = row.job_spec.continued_from.step // STEPS + 1
-    points = [point(STEPS * epoch, val_mae=1 / epoch) for epoch in range(first, epochs + 1)]
+    first, every = row.job_spec.continued_from.step // STEPS + 1, training.evaluate_every_epochs
+    evaluated = [STEPS * each for each in range(first, epochs + 1) if each % every == 0]
+    evaluated += [end] if end not in evaluated else []
+    points = [point(step, val_mae=STEPS / step) for step in evaluated]
     # Each training ends with a point and with its test.
     points += [point(end, train_loss=3.0), point(end, test_mae=2.0)]
-    summaries = [summary("val/mae", 1 / epochs, step=end)]
+    summaries = [summary("val/mae", STEPS / end, step=end)]
     news = Report(1, points, summaries, kept=Kept(checkpoints=[kept]))
     outcome = Outcome(state=Job.SUCCEEDED, environment=HERE, weights_step=end)
     await rules.leases.finish(held(row), outcome, news)
@@ -115,7 +118,7 @@ def length(epochs: int, **training: Any) -> dict[str, Any]:
         (length(4, evaluate_every_epochs=3), 9, "evaluate_every_epochs"),
         (length(4, curriculum={}), 9, "curriculum"),
         (length(4, checkpoints={"keep_best": True}), 9, "checkpoints"),
-        ({"training": {"steps": 4}}, 9, "training.steps"),
+        ({"training": {"steps": 4}}, 9, "training.steps stands in place of training.epochs"),
         (COSINE, 9, "schedule.cosine"),
         ({"schedule": {"one_cycle": {}}}, 9, "schedule.one_cycle"),
         ({"schedule": {"plateau": {}}}, 9, ""),
@@ -140,6 +143,74 @@ def test_only_what_does_not_depend_on_the_length_is_gone_on_from(
     assert bool(found) == bool(why)
     after.optimizer.adamw.learning_rate = 0.5
     assert why_no_prefix(before, after) == "optimizer.adamw.learning_rate differs too"
+
+
+def of_steps(steps: int) -> dict[str, Any]:
+    return of_length(0, (0.01,), base={"training": {"steps": steps}})
+
+
+@pytest.mark.parametrize(
+    ("training", "why"),
+    [
+        ({}, ""),
+        ({"spikes": "skip"}, "training.spikes may leave steps out"),
+        ({"guard": "rollback"}, "training.guard may leave steps out"),
+        ({"early_stopping": {"patience": 29}}, "training.early_stopping may end it"),
+        ({"early_stopping": {"patience": 30}}, ""),
+    ],
+)
+def test_only_steps_of_equal_epochs_are_gone_on_from(training: dict[str, Any], why: str) -> None:
+    before, after = (
+        fill(spec(training={"steps": steps, **training}, outputs={"checkpoint": True}))
+        for steps in (18, 30)
+    )
+    found = why_no_prefix(before, after)
+    assert why in found
+    assert bool(found) == bool(why)
+    assert why_no_prefix(after, before) == "it has no fewer steps"
+
+
+async def test_more_steps_go_on_where_the_fewer_ended_with_an_evaluated_epoch(
+    rules: Rules,
+) -> None:
+    (uneven,) = await run(await begin(rules, **of_steps(20)))
+    (longer,) = await run(await begin(rules, **of_steps(27)))
+    assert not longer.job_spec.HasField("continued_from")
+    reason = rules.events(longer)[0].state.reason
+    why = "training.steps, 20, does not end with an epoch that is evaluated"
+    assert reason.endswith(f"does not go on from {uneven.name} of 20 steps: {why}")
+    # The longest that ended so, through one that went on itself.
+    (third,) = await run(await begin(rules, **of_steps(30)))
+    assert third.job_spec.continued_from.job == longer.name
+    assert third.job_spec.continued_from.step == 27
+    assert "training.steps 27 -> 30" in rules.events(third)[0].state.reason
+    claimed = spec(**to_dict(third.job_spec))
+    claimed.continued_from.job, claimed.continued_from.step = uneven.name, 20
+    with pytest.raises(InvalidSpec, match="training.steps, 20"):
+        await rules.submission.submit(Submission(claimed))
+    # Epochs are another length.
+    (epochs,) = await run(await begin(rules, **of_length(4, (0.01,))))
+    assert rules.events(epochs)[0].state.reason == "submitted"
+
+
+@pytest.mark.parametrize(
+    ("every", "steps", "epoch", "first", "ends"),
+    [
+        (1, 18, 2, 9, True),
+        (1, 9, 1, 9, True),
+        (1, 20, 2, 9, False),
+        (1, 8, 0, 8, False),
+        (2, 18, 2, 18, True),
+        (2, 27, 3, 18, False),
+        (2, 9, 1, 9, False),
+        (2, 19, 2, 18, False),
+    ],
+)
+def test_a_job_of_steps_ends_with_an_evaluated_epoch(
+    every: int, steps: int, epoch: int, first: int, ends: bool
+) -> None:
+    fewer = fill(spec(training={"steps": steps, "evaluate_every_epochs": every}))
+    assert ends_at_evaluation(fewer, Checkpoint(step=steps, epoch=epoch), first) is ends
 
 
 async def test_what_does_not_go_on_says_why(rules: Rules) -> None:
@@ -245,10 +316,11 @@ async def test_no_more_of_an_earlier_search_is_looked_at_than_of_a_grid(
     assert (part.is_complete, part.num_new, part.num_removed) == (False, 1, 2)
 
 
-def test_a_lineage_is_of_all_but_the_epochs() -> None:
+def test_a_lineage_is_of_all_but_the_length() -> None:
     cells = [cell_of(spec(training={"epochs": epochs})) for epochs in (3, 4)]
     assert cells[0].lineage == cells[1].lineage
     assert cells[0].digest != cells[1].digest
     assert len({each for cell in cells for each in (cell.digest, cell.lineage)}) == 3
-    assert cell_of(spec(training={"batch_size": 8})).epochs == 20
-    assert cell_of(spec(training={"steps": 4})).lineage == b""
+    assert cell_of(spec(training={"batch_size": 8})).length == 20
+    steps = [cell_of(spec(training={"steps": steps})) for steps in (3, 4)]
+    assert steps[0].lineage == steps[1].lineage != cells[0].lineage

@@ -19,6 +19,7 @@ from talweg.worker.tracking.delivery import Delivery
 from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import RunId
+from talweg.worker.tracking.spool import now_ms
 
 
 def test_a_lost_state_file_doubles_nothing(
@@ -167,3 +168,30 @@ def test_an_address_that_nobody_can_follow_is_left_out(jobs: Jobs) -> None:
         held = jobs.get(name).tracking.run_id
         Record(jobs.channel).set_run(job_id(name), RunId("r", "1"), expected=held, url=url)
         assert jobs.get(name).tracking == TrackingRun(run_id="r", experiment_id="1")
+
+
+def test_a_run_begins_with_what_its_job_has_taken_over(
+    jobs: Jobs, settings: Settings, delivery: Delivery, tracking: mlflow.MlflowClient
+) -> None:
+    outputs = {"model": False, "plots": False, "checkpoint": True}
+    shorter = tiny_spec(training={"epochs": 2}, outputs=outputs, experiment="taken over")
+    jobs.report_end(jobs.begin(shorter), {9: 4.0, 18: 3.0})
+    longer = tiny_spec(training={"epochs": 3}, outputs=outputs, experiment="taken over")
+    longer.continued_from.job = jobs.latest
+    longer.continued_from.as_whole = True
+    assignment = jobs.begin(longer)
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points([(27, now_ms(), {"val/mae": 2.0})])
+        writer.flush()
+        delivery.deliver()
+        folder = settings.spool_dir / job_id(assignment.lease.job)
+        # Another process, which knows nothing of what was sent.
+        (folder / "delivery.json").unlink()
+        jobs.finish(assignment, SUCCEEDED)
+        writer.end(state="SUCCEEDED")
+    Delivery(settings).deliver()
+    (run,) = runs_of(tracking, longer, assignment.lease.job)
+    points = tracking.get_metric_history(run.info.run_id, "val/mae")
+    assert [(each.step, each.value) for each in points] == [(9, 4.0), (18, 3.0), (27, 2.0)]
+    # The test of the shorter job is not of the longer one.
+    assert "test/mae" not in run.data.metrics

@@ -76,6 +76,17 @@ def test_more_epochs_are_as_if_they_had_been_asked_for_at_once(
     assert points_of(report) == [each for each in points_of(undisturbed) if each[0] > steps]
 
 
+def test_more_steps_are_as_if_they_had_been_asked_for_at_once(tmp_path: Path) -> None:
+    stopping: dict[str, Any] = {"early_stopping": {"patience": 100}}
+    whole, undisturbed = run(longer(steps=23, **stopping))
+    # With the end of an epoch.
+    result, report = continued(
+        longer(steps=10, **stopping), longer(steps=23, **stopping), tmp_path
+    )
+    assert_same_weights(result, whole)
+    assert points_of(report) == [each for each in points_of(undisturbed) if each[0] > 10]
+
+
 def test_the_points_that_are_logged_are_those_of_the_longer_job(tmp_path: Path) -> None:
     whole, short = longer(9), longer(4)
     whole.training.log_every_steps = short.training.log_every_steps = 3

@@ -171,6 +171,25 @@ def points_until(connection: Connection, seq: int, step: int) -> list[Event]:
     ]
 
 
+def first_evaluation(connection: Connection, seq: int) -> int | None:
+    """Return the step after which a job was evaluated first; None where it never was.
+
+    Args:
+        connection: To read by.
+        seq: The job.
+    """
+    statement = (
+        select(events.c.event)
+        .where(events.c.job == seq, events.c.kind == "metrics")
+        .order_by(events.c.cursor)
+    )
+    for data in connection.execute(statement).scalars():
+        point = Event.FromString(data).metrics
+        if any(name.startswith("val/") for name in point.values):
+            return int(point.step)
+    return None
+
+
 def last_cursors(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
     """Return the number of the latest event of each of these jobs."""
     statement = select(jobs.c.id, jobs.c.last_cursor).where(jobs.c.id.in_(ids))

@@ -6,7 +6,7 @@ import time
 import grpc
 
 from talweg.spec import is_web_address, job_name
-from talweg.v1.jobs_pb2 import GetJobRequest, Job, TrackingRun
+from talweg.v1.jobs_pb2 import GetJobRequest, Job, TrackingRun, WatchJobRequest
 from talweg.v1.workers_pb2 import (
     ClaimSweepRunsRequest,
     FinishRemovalRequest,
@@ -18,10 +18,13 @@ from talweg.v1.workers_pb2 import (
     SetTrackingRunRequest,
     SweepRun,
 )
-from talweg.worker.channels import Channel, call
+from talweg.worker.channels import Channel, ServerAwayError, call, is_away
 from talweg.worker.tracking.runs import RunId
+from talweg.worker.tracking.spool import Point
 
 _PATIENCE = 2.0
+# A first part may have thousands of points.
+_LONGEST_WATCH = 60.0
 log = logging.getLogger(__name__)
 
 
@@ -51,6 +54,34 @@ class Record:
             if exc.code() == grpc.StatusCode.NOT_FOUND:
                 return None
             raise
+
+    def first_part(self, name: str) -> list[Point]:
+        """Return the points that a job has taken over from the one that it goes on from.
+
+        They were written down with the job, before its first attempt; of a job that the server
+        does not know there are none.
+
+        Args:
+            name: `jobs/{id}`, with an attempt.
+        """
+        points: list[Point] = []
+        stream = self._channel.jobs.WatchJob(WatchJobRequest(name=name), timeout=_LONGEST_WATCH)
+        try:
+            for event in (response.event for response in stream):
+                if event.attempt:
+                    break
+                if event.HasField("metrics"):
+                    at = event.time.ToMilliseconds()
+                    points.append((event.metrics.step, at, dict(event.metrics.values)))
+        except grpc.RpcError as exc:
+            if exc.code() == grpc.StatusCode.NOT_FOUND:
+                return []
+            if is_away(exc):
+                raise ServerAwayError(f"no answer: {exc.details()}") from exc
+            raise
+        finally:
+            stream.cancel()
+        return points
 
     def removals(self) -> list[Removal]:
         """Return deleted jobs whose files are still to go; none of an older server."""

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from talweg.server.errors import InvalidSpec
 from talweg.server.services.submission.violations import refused
-from talweg.server.store import jobs
+from talweg.server.store import events, jobs
 from talweg.server.store.jobs import NewJob
 from talweg.server.store.record.rows import JobRow
 from talweg.spec import (
@@ -15,7 +15,9 @@ from talweg.spec import (
     check_continuation,
     continuation_changes,
     continuation_warnings,
+    ends_at_evaluation,
     job_id,
+    length_of,
     why_no_prefix,
 )
 from talweg.v1.jobs_pb2 import Checkpoint, Job
@@ -45,7 +47,7 @@ def continued(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | In
     assert row is not None
     violations = check_continuation(row.job_spec, spec, checkpoint)
     if spec.continued_from.as_whole and not violations:
-        violations = _whole(row, spec, checkpoint)
+        violations = _whole(connection, row, spec, checkpoint)
     if violations:
         return refused(violations)
     whole = JobSpec()
@@ -69,14 +71,35 @@ def continued(connection: Connection, job: NewJob, spec: JobSpec) -> NewJob | In
 def last_checkpoint(row: JobRow) -> Checkpoint | None:
     """Return the checkpoint of the end of a job that has ended; None where it has kept none."""
     own = [each for each in row.kept if _is_of(row.name, each.name) and not each.best]
-    if not own or own[-1].epoch != row.job_spec.training.epochs:
+    unit, length = length_of(row.job_spec)
+    if not own or (own[-1].epoch if unit == "epochs" else own[-1].step) != length:
         return None
     return own[-1]
 
 
-def _whole(row: JobRow, spec: JobSpec, checkpoint: Checkpoint) -> list[Violation]:
+def why_no_end(connection: Connection, row: JobRow) -> str:
+    """Say why a longer job cannot go on from the end of one; empty where it can.
+
+    Args:
+        connection: To read by.
+        row: The shorter job, which is the first part of the longer one by its spec.
+    """
+    end = last_checkpoint(row)
+    if end is None:
+        return "its last checkpoint is gone"
+    if length_of(row.job_spec)[0] == "epochs":
+        return ""
+    first = events.first_evaluation(connection, row.seq)
+    if first is None or not ends_at_evaluation(row.job_spec, end, first):
+        return f"training.steps, {end.step}, does not end with an epoch that is evaluated"
+    return ""
+
+
+def _whole(
+    connection: Connection, row: JobRow, spec: JobSpec, checkpoint: Checkpoint
+) -> list[Violation]:
     """Check that a job's first part is the whole job that it goes on with."""
-    why = why_no_prefix(row.job_spec, spec)
+    why = why_no_prefix(row.job_spec, spec) or why_no_end(connection, row)
     if not why and row.state != Job.SUCCEEDED:
         why = "it has not SUCCEEDED"
     if not why and checkpoint != last_checkpoint(row):

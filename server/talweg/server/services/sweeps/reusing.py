@@ -2,7 +2,7 @@
 
 A job is a pure function of its spec, the versions and the CPU. So what stands in the record under
 the same digest, computed by the same versions on the same kind of CPU, is its result. And a job
-that differs in its epochs alone may be the first part of a longer one: see `talweg.spec`.
+that differs in its length alone may be the first part of a longer one: see `talweg.spec`.
 """
 
 import hashlib
@@ -14,10 +14,10 @@ from importlib.metadata import version
 from sqlalchemy import Connection
 
 from talweg.server.services.plugins import told
-from talweg.server.services.submission.continuation import last_checkpoint
+from talweg.server.services.submission.continuation import last_checkpoint, why_no_end
 from talweg.server.store.record.rows import JobRow
 from talweg.server.store.sweeps import trials
-from talweg.spec import fill_message, why_no_prefix
+from talweg.spec import fill_message, length_of, why_no_prefix
 from talweg.spec.broker import DEFAULT_QUEUE
 from talweg.spec.plugins import plugin_uses
 from talweg.v1.jobs_pb2 import Checkpoint, Environment, Outcome
@@ -35,10 +35,10 @@ class Cell:
     digest: bytes = b""
     """Equal jobs have it in common; empty for one that always trains anew."""
     lineage: bytes = b""
-    """Jobs that differ in their epochs alone have it in common; empty as `digest`, and where the
-    length is not in epochs."""
-    epochs: int = 0
-    """How many it has; 0 where its length is not in epochs."""
+    """Jobs that differ in their number of epochs, or of steps, alone have it in common; empty as
+    `digest`."""
+    length: int = 0
+    """How many epochs or steps it has."""
 
 
 NO_CELL = Cell()
@@ -69,12 +69,14 @@ def cell_of(spec: JobSpec) -> Cell:
         return NO_CELL
     deciding = _deciding(spec)
     digest = _digest(deciding)
+    # No job has a length of 0, so that no digest is mistaken for a lineage.
     if spec.training.HasField("steps"):
-        return Cell(digest)
-    epochs = spec.training.epochs if spec.training.HasField("epochs") else _default_epochs()
-    # No job has it, so that no digest is mistaken for a lineage.
-    deciding.training.epochs = 0
-    return Cell(digest, _digest(deciding), epochs)
+        length = spec.training.steps
+        deciding.training.steps = 0
+    else:
+        length = spec.training.epochs if spec.training.HasField("epochs") else _default_epochs()
+        deciding.training.epochs = 0
+    return Cell(digest, _digest(deciding), length)
 
 
 @cache
@@ -140,8 +142,8 @@ def sources(connection: Connection, cells: Sequence[Cell]) -> Mapping[Cell, Sour
         cells: Of jobs that are due.
 
     Returns:
-        By cell, the longest job that it goes on from; where there is none, the longest one of
-        fewer epochs, with why it does not.
+        By cell, the longest job that it goes on from; where there is none, the longest shorter
+        one, with why it does not.
     """
     known = trials.relatives(connection, [each.lineage for each in cells])
     here = _environment(connection) if known else None
@@ -152,26 +154,23 @@ def sources(connection: Connection, cells: Sequence[Cell]) -> Mapping[Cell, Sour
         shorter = [
             job
             for job in known.get(cell.lineage, ())
-            if job.job_spec.training.epochs < cell.epochs
+            if length_of(job.job_spec)[1] < cell.length
             and _alike(Outcome.FromString(job.outcome or b"").environment, here)
         ]
-        shorter.sort(key=lambda job: job.job_spec.training.epochs)
-        possible = [_source(job, cell.epochs) for job in reversed(shorter)]
+        shorter.sort(key=lambda job: length_of(job.job_spec)[1])
+        possible = [_source(connection, job, cell.length) for job in reversed(shorter)]
         going_on = next((each for each in possible if not each.why), None)
         if possible:
             found[cell] = going_on or possible[0]
     return found
 
 
-def _source(job: JobRow, epochs: int) -> Source:
+def _source(connection: Connection, job: JobRow, length: int) -> Source:
     longer = JobSpec()
     longer.CopyFrom(job.job_spec)
-    longer.training.epochs = epochs
-    why = why_no_prefix(job.job_spec, longer)
-    checkpoint = None if why else last_checkpoint(job)
-    if not why and checkpoint is None:
-        why = "its last checkpoint is gone"
-    return Source(job, checkpoint, why)
+    setattr(longer.training, length_of(longer)[0], length)
+    why = why_no_prefix(job.job_spec, longer) or why_no_end(connection, job)
+    return Source(job, None if why else last_checkpoint(job), why)
 
 
 def _environment(connection: Connection) -> Environment | None:

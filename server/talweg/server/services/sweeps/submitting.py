@@ -30,7 +30,7 @@ from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import JobRow, SweepRow, TrialRow
 from talweg.server.store.sweeps import sweeps, trials
 from talweg.server.store.sweeps.trials import TrialJob
-from talweg.spec import SpecError
+from talweg.spec import SpecError, length_of
 from talweg.spec.sweeps import TAG_SWEEP, TAG_TRIAL, Plan, Setting
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.spec_pb2 import JobSpec
@@ -146,8 +146,8 @@ def _submission(due: Next, row: SweepRow) -> Submission:
     if source is None:
         return Submission(spec)
     if source.checkpoint is None:
-        epochs = source.job.job_spec.training.epochs
-        why = f"submitted; does not go on from {source.job.name} of {epochs} epochs: {source.why}"
+        unit, length = length_of(source.job.job_spec)
+        why = f"submitted; does not go on from {source.job.name} of {length} {unit}: {source.why}"
         return Submission(spec, why=why)
     spec.continued_from.job = source.job.name
     spec.continued_from.step = source.checkpoint.step

@@ -18,6 +18,7 @@ from talweg.worker.tracking.errors import (
     TrackingBusyError,
 )
 from talweg.worker.tracking.job_delivery.ending import Ending, EndQuery
+from talweg.worker.tracking.job_delivery.first_part import send_first_part
 from talweg.worker.tracking.job_delivery.home import close_surplus, ensure_run
 from talweg.worker.tracking.job_delivery.other_spools import OtherSpools, Turn
 from talweg.worker.tracking.job_delivery.points import PointSender
@@ -152,6 +153,7 @@ class JobDelivery:
             )  # fmt: skip
             if not self._may_begin(attempt):
                 return False
+            self._send_first_part(spec)
             if self._is_overtaken(attempt, points) or not self._points.send(
                 attempt, spec, points, is_overtaken=self._is_overtaken
             ):
@@ -164,6 +166,14 @@ class JobDelivery:
             # Also where an earlier process has sent all: what is made of it needs the spec.
             self._describe(attempt, self._spec_of(attempt.begin))
         return True
+
+    def _send_first_part(self, spec: JobSpec) -> None:
+        self._once(
+            "first part",
+            lambda: send_first_part(
+                self.job_id, spec, state=self._state, runs=self._runs, record=self._record
+            ),
+        )
 
     def _spec_of(self, begin: Mapping[str, Any]) -> JobSpec:
         if self._spec is None:
