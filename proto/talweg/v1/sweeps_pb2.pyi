@@ -48,6 +48,23 @@ class SweepSpec(_message.Message):
     off: SweepSpec.Cache.ValueType  # 1
     """All jobs train anew."""
 
+    class _Runs:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _RunsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SweepSpec._Runs.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        per_job: SweepSpec._Runs.ValueType  # 0
+        """Each job has a run in MLflow."""
+        per_setting: SweepSpec._Runs.ValueType  # 1
+        """Each setting has one, with its seeds inside, once it has ended; its jobs have none of their own."""
+
+    class Runs(_Runs, metaclass=_RunsEnumTypeWrapper): ...
+    per_job: SweepSpec.Runs.ValueType  # 0
+    """Each job has a run in MLflow."""
+    per_setting: SweepSpec.Runs.ValueType  # 1
+    """Each setting has one, with its seeds inside, once it has ended; its jobs have none of their own."""
+
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
     SPACE_FIELD_NUMBER: _builtins.int
@@ -62,6 +79,7 @@ class SweepSpec(_message.Message):
     CACHE_FIELD_NUMBER: _builtins.int
     FAILURE_BUDGET_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
     PREDICTED_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Display name; "N values of PATH on DATASET" where absent."""
@@ -90,6 +108,8 @@ class SweepSpec(_message.Message):
     """Session that the sweep and its jobs belong to: all comparisons in it share one error budget, and the
     test data are left alone until it is closed. The first use of a name begins the session.
     """
+    runs: Global___SweepSpec.Runs.ValueType
+    """Which runs in MLflow there are: per_setting is for sweeps of thousands of jobs."""
     @_builtins.property
     def base(self) -> _spec_pb2.JobSpec:
         """The job that is varied: a job file, in which what `space` sets may be left out."""
@@ -141,11 +161,12 @@ class SweepSpec(_message.Message):
         cache: Global___SweepSpec.Cache.ValueType | None = ...,
         failure_budget: _builtins.int | None = ...,
         session: _builtins.str | None = ...,
+        runs: Global___SweepSpec.Runs.ValueType | None = ...,
         predicted: Global___Prediction | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_session", b"_session", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "cache", b"cache", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "predicted", b"predicted", "pruning", b"pruning", "seeds", b"seeds", "session", b"session", "trials", b"trials"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_runs", b"_runs", "_session", b"_session", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "cache", b"cache", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "predicted", b"predicted", "pruning", b"pruning", "runs", b"runs", "seeds", b"seeds", "session", b"session", "trials", b"trials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_session", b"_session", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "cache", b"cache", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "predicted", b"predicted", "pruning", b"pruning", "seeds", b"seeds", "session", b"session", "space", b"space", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "_display_name", b"_display_name", "_failure_budget", b"_failure_budget", "_max_time", b"_max_time", "_parallel", b"_parallel", "_runs", b"_runs", "_session", b"_session", "_trials", b"_trials", "algorithm", b"algorithm", "base", b"base", "cache", b"cache", "compare", b"compare", "display_name", b"display_name", "failure_budget", b"failure_budget", "max_time", b"max_time", "objective", b"objective", "parallel", b"parallel", "predicted", b"predicted", "pruning", b"pruning", "runs", b"runs", "seeds", b"seeds", "session", b"session", "space", b"space", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cache: _TypeAlias = _typing.Literal["cache"]  # noqa: Y015
     _WhichOneofArgType__cache: _TypeAlias = _typing.Literal["_cache", b"_cache"]  # noqa: Y015
@@ -157,6 +178,8 @@ class SweepSpec(_message.Message):
     _WhichOneofArgType__max_time: _TypeAlias = _typing.Literal["_max_time", b"_max_time"]  # noqa: Y015
     _WhichOneofReturnType__parallel: _TypeAlias = _typing.Literal["parallel"]  # noqa: Y015
     _WhichOneofArgType__parallel: _TypeAlias = _typing.Literal["_parallel", b"_parallel"]  # noqa: Y015
+    _WhichOneofReturnType__runs: _TypeAlias = _typing.Literal["runs"]  # noqa: Y015
+    _WhichOneofArgType__runs: _TypeAlias = _typing.Literal["_runs", b"_runs"]  # noqa: Y015
     _WhichOneofReturnType__session: _TypeAlias = _typing.Literal["session"]  # noqa: Y015
     _WhichOneofArgType__session: _TypeAlias = _typing.Literal["_session", b"_session"]  # noqa: Y015
     _WhichOneofReturnType__trials: _TypeAlias = _typing.Literal["trials"]  # noqa: Y015
@@ -171,6 +194,8 @@ class SweepSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_time) -> _WhichOneofReturnType__max_time | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__parallel) -> _WhichOneofReturnType__parallel | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__runs) -> _WhichOneofReturnType__runs | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__session) -> _WhichOneofReturnType__session | None: ...
     @_typing.overload

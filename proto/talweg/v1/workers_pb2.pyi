@@ -13,6 +13,7 @@ from talweg.v1 import jobs_pb2 as _jobs_pb2
 from talweg.v1 import plugins_pb2 as _plugins_pb2
 from talweg.v1 import predictions_pb2 as _predictions_pb2
 from talweg.v1 import spec_pb2 as _spec_pb2
+from talweg.v1 import sweeps_pb2 as _sweeps_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -647,19 +648,23 @@ class ClaimSweepRunsRequest(_message.Message):
 
     HOLDER_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    WITH_TRIALS_FIELD_NUMBER: _builtins.int
     holder: _builtins.str
     """Tells one holder from others: any text of your choice, up to 100 characters."""
     limit: _builtins.int
     """At most 100 runs in all; 0 means 1."""
+    with_trials: _builtins.bool
+    """The holder writes runs of trials too; otherwise summaries alone are handed out."""
     def __init__(
         self,
         *,
         holder: _builtins.str = ...,
         limit: _builtins.int = ...,
+        with_trials: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "limit", b"limit", "with_trials", b"with_trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -697,6 +702,7 @@ class SweepRun(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     TRACKING_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
     sweep: _builtins.str
     """sweeps/{id}."""
     cursor: _builtins.int
@@ -707,6 +713,10 @@ class SweepRun(_message.Message):
     def tracking(self) -> _jobs_pb2.TrackingRun:
         """What the record holds of it."""
 
+    @_builtins.property
+    def trial(self) -> _sweeps_pb2.Trial:
+        """The trial that it is of, as it was at its end; absent for the summary of the sweep."""
+
     def __init__(
         self,
         *,
@@ -714,10 +724,11 @@ class SweepRun(_message.Message):
         cursor: _builtins.int = ...,
         attempt: _builtins.int = ...,
         tracking: _jobs_pb2.TrackingRun | None = ...,
+        trial: _sweeps_pb2.Trial | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["tracking", b"tracking"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tracking", b"tracking", "trial", b"trial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cursor", b"cursor", "sweep", b"sweep", "tracking", b"tracking"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cursor", b"cursor", "sweep", b"sweep", "tracking", b"tracking", "trial", b"trial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -731,12 +742,17 @@ class SetSweepRunRequest(_message.Message):
     EXPECTED_RUN_ID_FIELD_NUMBER: _builtins.int
     TRACKING_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
     sweep: _builtins.str
     """sweeps/{id}."""
     expected_run_id: _builtins.str
     """The expected current run id; empty for none yet."""
     cursor: _builtins.int
     """With `complete`: of SweepRun."""
+    trial: _builtins.int
+    """The number of the trial that it is of; 0 for the summary of the sweep. With `complete` it is that of
+    its jobs too, where they have none of their own.
+    """
     @_builtins.property
     def tracking(self) -> _jobs_pb2.TrackingRun:
         """The run to set."""
@@ -748,10 +764,11 @@ class SetSweepRunRequest(_message.Message):
         expected_run_id: _builtins.str = ...,
         tracking: _jobs_pb2.TrackingRun | None = ...,
         cursor: _builtins.int = ...,
+        trial: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["tracking", b"tracking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "expected_run_id", b"expected_run_id", "sweep", b"sweep", "tracking", b"tracking"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "expected_run_id", b"expected_run_id", "sweep", b"sweep", "tracking", b"tracking", "trial", b"trial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -20,7 +20,16 @@ from talweg.spec.sweeps.checks import (
 from talweg.spec.sweeps.dimensions import varied_paths
 from talweg.spec.sweeps.objective import check_objective, fill_objective
 from talweg.spec.sweeps.placing import where
-from talweg.spec.sweeps.plan import TAG_SWEEP, TAG_TRIAL, Plan, Planned, Search, seed_at
+from talweg.spec.sweeps.plan import (
+    PER_SETTING,
+    TAG_RUNS,
+    TAG_SWEEP,
+    TAG_TRIAL,
+    Plan,
+    Planned,
+    Search,
+    seed_at,
+)
 from talweg.spec.sweeps.space import Setting
 from talweg.spec.sweeps.space_json import space_to_json
 from talweg.spec.sweeps.wording import setting_text, sweep_title, value_text
@@ -28,6 +37,8 @@ from talweg.spec.sweeps.wording import setting_text, sweep_title, value_text
 __all__ = [
     "MAX_DAYS",
     "MAX_TPE_TRIALS",
+    "PER_SETTING",
+    "TAG_RUNS",
     "TAG_SWEEP",
     "TAG_TRIAL",
     "Plan",

@@ -12,7 +12,7 @@ from talweg.spec.reading.override import put
 from talweg.spec.spelling import nearest
 from talweg.spec.sweeps.dimensions import check_dimensions, is_listed, varied_paths
 from talweg.spec.sweeps.placing import check_placing
-from talweg.spec.sweeps.plan import TAG_SWEEP, TAG_TRIAL, Plan, seed_at
+from talweg.spec.sweeps.plan import TAG_RUNS, TAG_SWEEP, TAG_TRIAL, Plan, seed_at
 from talweg.spec.sweeps.space import Setting, in_turn, product
 from talweg.v1.sweeps_pb2 import Compared, Dimension, SweepSpec
 
@@ -98,7 +98,7 @@ def first_settings(plan: Plan) -> list[Setting]:
 
 
 def _base(spec: SweepSpec) -> Iterator[Violation]:
-    for tag in (TAG_SWEEP, TAG_TRIAL):
+    for tag in (TAG_SWEEP, TAG_TRIAL, *([TAG_RUNS] if spec.runs else ())):
         if tag in spec.base.tags:
             hint = "the service sets it for the jobs of a sweep"
             yield Violation(f"base.tags.{tag}", shown(spec.base.tags[tag]), "other tags", hint)

@@ -15,6 +15,8 @@ from talweg.v1.sweeps_pb2 import Objective, SweepSpec
 
 DEFAULT_TRIALS = 20
 TAG_SWEEP, TAG_TRIAL = "sweep", "trial"
+TAG_RUNS, PER_SETTING = "runs", "per_setting"
+"""What jobs are tagged with that have no run in MLflow of their own."""
 """Tags of a sweep's jobs: the sweep's id, and the trial's number."""
 # Training never stops by it, and keeps the weights of the best evaluation.
 _UNLIMITED = 1_000_000_000

@@ -132,7 +132,9 @@ class WorkerServicer(WorkerServiceServicer):
     async def ClaimSweepRuns(  # noqa: D102
         self, request: pb.ClaimSweepRunsRequest, context: Any
     ) -> pb.ClaimSweepRunsResponse:
-        claimed = await self._sweep_runs.claim(request.holder, request.limit)
+        claimed = await self._sweep_runs.claim(
+            request.holder, request.limit, with_trials=request.with_trials
+        )
         return pb.ClaimSweepRunsResponse(
             runs=[
                 pb.SweepRun(
@@ -140,6 +142,7 @@ class WorkerServicer(WorkerServiceServicer):
                     cursor=each.cursor,
                     attempt=each.attempt,
                     tracking=each.tracking,
+                    trial=each.content,
                 )
                 for each in claimed
             ]
@@ -150,6 +153,7 @@ class WorkerServicer(WorkerServiceServicer):
     ) -> pb.SetSweepRunResponse:
         run = await self._sweep_runs.set_run(
             request.sweep,
+            request.trial,
             expected=request.expected_run_id,
             run=request.tracking,
             cursor=request.cursor,

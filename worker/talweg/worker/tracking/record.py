@@ -143,7 +143,7 @@ class Record:
         try:
             response = call(
                 self._channel.workers.ClaimSweepRuns,
-                ClaimSweepRunsRequest(holder=holder, limit=limit),
+                ClaimSweepRunsRequest(holder=holder, limit=limit, with_trials=True),
                 until=time.monotonic() + _PATIENCE,
             )
         except grpc.RpcError as exc:

@@ -46,6 +46,8 @@ MAX_TAG_LENGTH = 5000
 
 JOB_TAG, SWEEP_TAG, KIND_TAG = "talweg.job", "talweg.sweep", "talweg.kind"
 PROJECT_TAG = "talweg.project"
+SETTING_KIND = "setting"
+"""Of a run that is of several jobs, the seeds of a setting."""
 SURPLUS_TAG = "talweg.surplus_of"
 """Of a second run that holds something: the run that counts."""
 AT_WORK_S = 30.0
@@ -218,13 +220,15 @@ class Runs:
 
         Args:
             run_id: The run.
-            job_id: The job; a run of another stays.
+            job_id: The job; a run of another stays, and that of a setting, which is of others too.
 
         Raises:
             RunGoneError: It does not exist, or somebody deleted it.
             RefusedError: It is not the job's.
         """
         run = self.get(run_id)
+        if run.data.tags.get(KIND_TAG) == SETTING_KIND:
+            return
         if run.data.tags.get(JOB_TAG) != job_id:
             raise RefusedError(f"run {run_id} is not of job {job_id}: it stays")
         models = self._ask(

@@ -20,7 +20,7 @@ from talweg.server.store.record.rows import JobRow
 from talweg.server.store.record.session_rows import ProposalRow, SessionJobRow, SessionRow
 from talweg.server.store.sweeps import sweeps
 from talweg.spec import primary_metric
-from talweg.spec.sweeps import TAG_SWEEP, TAG_TRIAL
+from talweg.spec.sweeps import TAG_RUNS, TAG_SWEEP, TAG_TRIAL
 from talweg.v1.jobs_pb2 import Checkpoint, Job
 from talweg.v1.sessions_pb2 import TestResult
 from talweg.v1.spec_pb2 import JobSpec, Outputs
@@ -212,7 +212,7 @@ def _test_of(row: JobRow) -> NewJob | None:
             spec.diagnostics.ClearField(part)
     spec.test_of.job = row.name
     spec.outputs.CopyFrom(Outputs(model=False, plots=False, checkpoint=False))
-    for tag in (TAG_SWEEP, TAG_TRIAL):
+    for tag in (TAG_SWEEP, TAG_TRIAL, TAG_RUNS):
         spec.tags.pop(tag, None)
     spec.tags[TAG_TEST_OF] = row.id
     start = Checkpoint()

@@ -18,6 +18,7 @@ from talweg.server.store.sweeps import sweeps
 from talweg.spec import MAX_SPEC_BYTES, SpecError, Violation, goal_of
 from talweg.spec.errors import limited
 from talweg.spec.sweeps import (
+    TAG_RUNS,
     TAG_SWEEP,
     TAG_TRIAL,
     Plan,
@@ -142,6 +143,8 @@ class CreationService:
             job = plan.job(each, 0)
             # As they will have it, since a job has no more than so many tags.
             job.tags[TAG_SWEEP] = job.tags[TAG_TRIAL] = ""
+            if spec.runs:
+                job.tags[TAG_RUNS] = ""
             submissions.append(Submission(job, validate_only=True))
         answers = await self._submission.submit_many(submissions, caller=caller)
         violations: list[Violation] = []

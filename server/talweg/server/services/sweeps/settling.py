@@ -13,12 +13,12 @@ from talweg.server.services.sweeps.values import objective_values
 from talweg.server.store import jobs as jobs_store
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.rows import JobRow, SweepRow, TrialRow
-from talweg.server.store.sweeps import sweeps, trials
+from talweg.server.store.sweeps import runs, sweeps, trials
 from talweg.server.store.sweeps.trials import TrialJob
 from talweg.spec.states import has_ended
 from talweg.spec.sweeps import Plan
 from talweg.v1.jobs_pb2 import Job
-from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, Trial
+from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, SweepSpec, Trial
 
 TIME_OVER = "its time"
 """How the message of a sweep begins that its deadline has ended."""
@@ -123,7 +123,12 @@ def _end_trials(
         )
         message = trial_message(changed, plan, jobs.get(trial.number, ()))
         ended.append(SweepEvent(ended=message))
-    return sweeps.append(tx, row, ended)
+    row = sweeps.append(tx, row, ended)
+    if plan.spec.runs == SweepSpec.per_setting:
+        for trial in over:
+            if jobs.get(trial.number):
+                runs.queue(tx, row, trial.number)
+    return row
 
 
 def _pruned(tx: Transaction, trial: TrialRow, plan: Plan, jobs: Sequence[TrialJob]) -> SweepEvent:

@@ -31,7 +31,7 @@ from talweg.server.store.record.rows import JobRow, SweepRow, TrialRow
 from talweg.server.store.sweeps import sweeps, trials
 from talweg.server.store.sweeps.trials import TrialJob
 from talweg.spec import SpecError, length_of
-from talweg.spec.sweeps import TAG_SWEEP, TAG_TRIAL, Plan, Setting
+from talweg.spec.sweeps import PER_SETTING, TAG_RUNS, TAG_SWEEP, TAG_TRIAL, Plan, Setting
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import Sweep, SweepEvent, SweepSpec
@@ -142,6 +142,8 @@ def _submission(due: Next, row: SweepRow) -> Submission:
     spec = due.spec
     spec.tags[TAG_SWEEP] = row.id
     spec.tags[TAG_TRIAL] = str(due.trial.number)
+    if row.sweep_spec.runs == SweepSpec.per_setting:
+        spec.tags[TAG_RUNS] = PER_SETTING
     source = due.source
     if source is None:
         return Submission(spec)

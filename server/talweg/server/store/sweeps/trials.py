@@ -125,6 +125,11 @@ def all_of(connection: Connection, sweep: int) -> list[TrialRow]:
     return _by_number(connection, sweep)
 
 
+def of_numbers(connection: Connection, sweep: int, numbers: Sequence[int]) -> list[TrialRow]:
+    """Return some trials of a sweep, by number."""
+    return _by_number(connection, sweep, trials.c.number.in_(list(numbers)))
+
+
 def final(connection: Connection, sweep: int) -> list[TrialRow]:
     """Return the final trials of a sweep, by number."""
     return _by_number(connection, sweep, trials.c.is_final.is_(True))

@@ -11,7 +11,7 @@ from typing import Any
 
 from talweg.spec import display_name, kind, label
 from talweg.spec.identity.projects import DEFAULT_PROJECT
-from talweg.spec.sweeps import TAG_SWEEP
+from talweg.spec.sweeps import PER_SETTING, TAG_RUNS, TAG_SWEEP
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.errors import RefusedError, RunGoneError
 from talweg.worker.tracking.experiments import experiment_name
@@ -30,6 +30,11 @@ from talweg.worker.tracking.runs import (
 from talweg.worker.tracking.spool import now_ms
 
 log = logging.getLogger(__name__)
+
+
+def has_no_run(spec: JobSpec) -> bool:
+    """Return whether a job's points are written with its setting, from the record."""
+    return spec.tags.get(TAG_RUNS) == PER_SETTING and TAG_SWEEP in spec.tags
 
 
 def ensure_run(

@@ -19,7 +19,7 @@ from talweg.worker.tracking.errors import (
 )
 from talweg.worker.tracking.job_delivery.ending import Ending, EndQuery
 from talweg.worker.tracking.job_delivery.first_part import send_first_part
-from talweg.worker.tracking.job_delivery.home import close_surplus, ensure_run
+from talweg.worker.tracking.job_delivery.home import close_surplus, ensure_run, has_no_run
 from talweg.worker.tracking.job_delivery.other_spools import OtherSpools, Turn
 from talweg.worker.tracking.job_delivery.points import PointSender
 from talweg.worker.tracking.job_delivery.removal import remove_folder, remove_leftovers_of
@@ -136,8 +136,6 @@ class JobDelivery:
         self._state.done.append(name)
         self._save()
 
-    # Points, parameters and tags.
-
     def _send(self, attempt: SpooledAttempt) -> bool:
         """Send what an attempt tells; False where it must wait, and what comes after it too."""
         key = str(attempt.number)
@@ -147,6 +145,9 @@ class JobDelivery:
             if attempt.begin is None:
                 raise RefusedError(f"{attempt.lines} does not begin with its job")
             spec = self._spec_of(attempt.begin)
+            if has_no_run(spec):
+                self._state.offsets[key] = offset
+                continue
             ensure_run(
                 attempt.begin, spec, tags=attempt.tags, job_id=self.job_id, state=self._state,
                 save=self._save, is_new=self._is_new, runs=self._runs, record=self._record,
@@ -162,7 +163,7 @@ class JobDelivery:
                 break
             self._state.offsets[key] = offset
             self._save()
-        if attempt.begin is not None:
+        if attempt.begin is not None and not has_no_run(self._spec_of(attempt.begin)):
             # Also where an earlier process has sent all: what is made of it needs the spec.
             self._describe(attempt, self._spec_of(attempt.begin))
         return True
@@ -234,8 +235,6 @@ class JobDelivery:
             )
         send_diagnoses(attempt, spec, run=self._run, runs=self._runs, once=self._once)
 
-    # The run.
-
     def _run_is_gone(self, error: RunGoneError) -> bool:
         """Drop the rest where a person deleted the run; send all again where MLflow lost it."""
         try:
@@ -257,8 +256,6 @@ class JobDelivery:
         remove_folder(self.folder)
         return True
 
-    # The end.
-
     def _finish(self) -> bool:
         """Close the run of a job that has ended, once nothing of it is left to send.
 
@@ -276,7 +273,7 @@ class JobDelivery:
         overtaken = [self._attempts[number] for number in sorted(self._overtaken)]
         self._points.send_leftovers(overtaken, sent_of=self._sent_of, save=self._save)
         is_here = ending.attempt in self._attempts
-        if is_here and self._state.run_id:
+        if is_here and (self._state.run_id or (self._spec and has_no_run(self._spec))):
             self._send_files(self._attempts[ending.attempt])
         if not self._close_surplus() or not self._is_all_sent(ending):
             return False
@@ -352,10 +349,13 @@ class JobDelivery:
         """Send what is made from the files that the attempts have left."""
         if self._spec is None:
             return
-        for attempt in self._attempts.values():
+        attempts = list(self._attempts.values())
+        if has_no_run(self._spec):
+            self._stored.store(last, attempts, self._spec)
+            return
+        for attempt in attempts:
             # Again, where an earlier call was cut short.
             send_diagnoses(attempt, self._spec, run=self._run, runs=self._runs, once=self._once)
-        attempts = list(self._attempts.values())
         # First, since people wait for them, and MLflow's model takes seconds.
         with suppress(TrackingBusyError):
             self._stored.store(last, attempts, self._spec)

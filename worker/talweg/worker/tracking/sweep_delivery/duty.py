@@ -7,15 +7,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import grpc
 
+from talweg.v1.sweeps_pb2 import Sweep
+from talweg.v1.workers_pb2 import SweepRun
 from talweg.worker.channels import Channel, ServerAwayError
 from talweg.worker.tracking.errors import TrackingAwayError, TrackingError
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import Runs
 from talweg.worker.tracking.sweep_delivery.reading import SweepReader
+from talweg.worker.tracking.sweep_delivery.setting_delivery import SettingDelivery
 from talweg.worker.tracking.sweep_delivery.summary import SummaryDelivery
 
 _PERIOD, _LONGEST_PAUSE = 1.0, 60.0
-_MOST_HELD = 10
+_MOST_HELD = 50
+# What is held may be handed to another after a minute: it is asked for again before.
+_LONGEST_ROUND = 20.0
+_MOST_SWEEPS = 10
+
+Key = tuple[str, int]
+"""A sweep's name, and the number of its trial; 0 for its summary."""
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +42,9 @@ class SweepDuty:
         """
         self._record, self._runs, self._reader = record, runs, SweepReader(channel)
         self._holder = uuid.uuid4().hex
-        self._summaries: dict[str, SummaryDelivery] = {}
-        self._not_before: dict[str, tuple[float, float]] = {}
+        self._writers: dict[Key, SummaryDelivery | SettingDelivery] = {}
+        self._not_before: dict[Key, tuple[float, float]] = {}
+        self._known: dict[str, Sweep] = {}
         # One at a time: a summary may take seconds, in which jobs' results are not to wait.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sweeps")
         self._round: Future[int] | None = None
@@ -63,37 +73,52 @@ class SweepDuty:
             TrackingAwayError: MLflow does not answer.
         """
         done = 0
+        until = time.monotonic() + _LONGEST_ROUND
         for due in self._record.sweep_runs(self._holder, limit=_MOST_HELD):
-            name = due.sweep
-            if self._not_before.get(name, (0.0, 0.0))[0] > time.monotonic():
+            if time.monotonic() > until:
+                break
+            key = (due.sweep, due.trial.number)
+            if self._not_before.get(key, (0.0, 0.0))[0] > time.monotonic():
                 continue
-            if name not in self._summaries:
-                self._summaries[name] = SummaryDelivery(
-                    name, record=self._record, runs=self._runs, reader=self._reader
-                )
             try:
-                if self._summaries[name].advance(due):
-                    del self._summaries[name]
-                    self._not_before.pop(name, None)
+                if key not in self._writers:
+                    self._writers[key] = self._writer(due)
+                if self._writers[key].advance(due):
+                    del self._writers[key]
+                    self._not_before.pop(key, None)
                     done += 1
             except (ServerAwayError, TrackingAwayError):
                 raise
             except (TrackingError, grpc.RpcError) as exc:
-                self._try_later(name, str(exc))
+                self._try_later(key, str(exc))
             except Exception as exc:
-                # One sweep's trouble must not keep the others' summaries.
-                log.exception("%s", name)
-                self._try_later(name, repr(exc))
+                # One sweep's trouble must not keep the others' runs.
+                log.exception("%s", due.sweep)
+                self._try_later(key, repr(exc))
         return done
 
-    def _try_later(self, name: str, why: str) -> None:
-        _, pause = self._not_before.get(name, (0.0, _PERIOD / 2))
+    def _writer(self, due: SweepRun) -> SummaryDelivery | SettingDelivery:
+        if not due.HasField("trial"):
+            return SummaryDelivery(
+                due.sweep, record=self._record, runs=self._runs, reader=self._reader
+            )
+        if due.sweep not in self._known:
+            while len(self._known) >= _MOST_SWEEPS:
+                self._known.pop(next(iter(self._known)))
+            # What is read of it never changes.
+            self._known[due.sweep] = self._reader.sweep(due.sweep)
+        sweep = self._known[due.sweep]
+        return SettingDelivery(sweep, record=self._record, runs=self._runs, reader=self._reader)
+
+    def _try_later(self, key: Key, why: str) -> None:
+        _, pause = self._not_before.get(key, (0.0, _PERIOD / 2))
         pause = min(2 * pause, _LONGEST_PAUSE)
-        log.warning("%s: its summary is tried again in %.0f s: %s", name, pause, why)
-        self._not_before[name] = (time.monotonic() + pause, pause)
+        of_trial = f", trial {key[1]}" if key[1] else ""
+        log.warning("%s%s: its run is tried again in %.0f s: %s", key[0], of_trial, pause, why)
+        self._not_before[key] = (time.monotonic() + pause, pause)
 
     def _end(self, over: "Future[int]") -> None:
         try:
             over.result()
         except (ServerAwayError, TrackingAwayError, grpc.RpcError) as exc:
-            log.info("summaries of sweeps wait: %s", exc)
+            log.info("runs of sweeps wait: %s", exc)

@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 
 import grpc
 
-from talweg.v1.jobs_pb2 import Event, WatchJobRequest
+from talweg.v1.jobs_pb2 import Event, GetJobRequest, Job, WatchJobRequest
 from talweg.v1.sweeps_pb2 import (
     AnswerSweepRequest,
     AnswerSweepResponse,
@@ -51,6 +51,15 @@ class SweepReader:
     def trials(self, request: ListTrialsRequest) -> ListTrialsResponse:
         """Return a page of its trials."""
         return call(self._channel.sweeps.ListTrials, request, until=_in(_PATIENCE))
+
+    def job(self, name: str) -> Job | None:
+        """Return a job; None where it was deleted."""
+        try:
+            return call(self._channel.jobs.GetJob, GetJobRequest(name=name), until=_in(_PATIENCE))
+        except grpc.RpcError as exc:
+            if exc.code() == grpc.StatusCode.NOT_FOUND:
+                return None
+            raise
 
     @contextmanager
     def events(self, job: str) -> Iterator[Iterator[Event]]:
