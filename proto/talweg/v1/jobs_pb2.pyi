@@ -433,12 +433,33 @@ class Environment(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class PluginsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TALWEG_FIELD_NUMBER: _builtins.int
     TORCH_FIELD_NUMBER: _builtins.int
     PYTHON_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     DEVICE_NAME_FIELD_NUMBER: _builtins.int
     CPU_CAPABILITY_FIELD_NUMBER: _builtins.int
+    PLUGINS_FIELD_NUMBER: _builtins.int
     talweg: _builtins.str
     """Version of Talweg on the worker."""
     torch: _builtins.str
@@ -451,6 +472,10 @@ class Environment(_message.Message):
     """Such as "NVIDIA H200"."""
     cpu_capability: _builtins.str
     """The CPU's vector instructions that PyTorch uses, such as AVX512: others round otherwise."""
+    @_builtins.property
+    def plugins(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The digests of the plug-ins that the job used, such as loss/NAME, as PluginDeclaration has them."""
+
     def __init__(
         self,
         *,
@@ -460,10 +485,11 @@ class Environment(_message.Message):
         device: _builtins.str = ...,
         device_name: _builtins.str = ...,
         cpu_capability: _builtins.str = ...,
+        plugins: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_capability", b"cpu_capability", "device", b"device", "device_name", b"device_name", "python", b"python", "talweg", b"talweg", "torch", b"torch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_capability", b"cpu_capability", "device", b"device", "device_name", b"device_name", "plugins", b"plugins", "python", b"python", "talweg", b"talweg", "torch", b"torch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from talweg.v1 import options_pb2 as talweg_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17talweg/v1/plugins.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\"\xe3\x02\n\x11PluginDeclaration\x12/\n\x04kind\x18\x01 \x01(\x0e\x32!.talweg.v1.PluginDeclaration.Kind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0c\n\x04when\x18\x04 \x01(\t\x12\x11\n\treference\x18\x05 \x01(\t\x12\"\n\x05tasks\x18\x06 \x03(\x0e\x32\x13.talweg.v1.TaskKind\x12.\n\nparameters\x18\x07 \x03(\x0b\x32\x1a.talweg.v1.PluginParameter\x12\x12\n\nundeclared\x18\x08 \x01(\x08\x12\x0f\n\x07package\x18\t \x01(\t\x12\x0f\n\x07version\x18\n \x01(\t\x12\x0f\n\x07problem\x18\x0b \x01(\t\">\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x08\n\x04LOSS\x10\x01\x12\t\n\x05MODEL\x10\x02\x12\x0b\n\x07\x44\x41TASET\x10\x03\"\x99\x02\n\x0fPluginParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x04type\x18\x02 \x01(\x0e\x32\x1f.talweg.v1.PluginParameter.Type\x12\x0c\n\x04list\x18\x03 \x01(\x08\x12\x14\n\x07\x64\x65\x66\x61ult\x18\x04 \x01(\tH\x00\x88\x01\x01\x12%\n\x06\x62ounds\x18\x05 \x01(\x0b\x32\x15.talweg.v1.NumberRule\x12\x0f\n\x07\x63hoices\x18\x06 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\"L\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\n\n\x06NUMBER\x10\x01\x12\x0b\n\x07INTEGER\x10\x02\x12\x0b\n\x07\x42OOLEAN\x10\x03\x12\x08\n\x04TEXT\x10\x04\x42\n\n\x08_default\"R\n\x0cPluginOrigin\x12\x0f\n\x07package\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07workers\x18\x03 \x03(\t\x12\x0f\n\x07problem\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17talweg/v1/plugins.proto\x12\ttalweg.v1\x1a\x17talweg/v1/options.proto\"\xf3\x02\n\x11PluginDeclaration\x12/\n\x04kind\x18\x01 \x01(\x0e\x32!.talweg.v1.PluginDeclaration.Kind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0c\n\x04when\x18\x04 \x01(\t\x12\x11\n\treference\x18\x05 \x01(\t\x12\"\n\x05tasks\x18\x06 \x03(\x0e\x32\x13.talweg.v1.TaskKind\x12.\n\nparameters\x18\x07 \x03(\x0b\x32\x1a.talweg.v1.PluginParameter\x12\x12\n\nundeclared\x18\x08 \x01(\x08\x12\x0f\n\x07package\x18\t \x01(\t\x12\x0f\n\x07version\x18\n \x01(\t\x12\x0f\n\x07problem\x18\x0b \x01(\t\x12\x0e\n\x06\x64igest\x18\x0c \x01(\t\">\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x08\n\x04LOSS\x10\x01\x12\t\n\x05MODEL\x10\x02\x12\x0b\n\x07\x44\x41TASET\x10\x03\"\x99\x02\n\x0fPluginParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x04type\x18\x02 \x01(\x0e\x32\x1f.talweg.v1.PluginParameter.Type\x12\x0c\n\x04list\x18\x03 \x01(\x08\x12\x14\n\x07\x64\x65\x66\x61ult\x18\x04 \x01(\tH\x00\x88\x01\x01\x12%\n\x06\x62ounds\x18\x05 \x01(\x0b\x32\x15.talweg.v1.NumberRule\x12\x0f\n\x07\x63hoices\x18\x06 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\"L\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\n\n\x06NUMBER\x10\x01\x12\x0b\n\x07INTEGER\x10\x02\x12\x0b\n\x07\x42OOLEAN\x10\x03\x12\x08\n\x04TEXT\x10\x04\x42\n\n\x08_default\"R\n\x0cPluginOrigin\x12\x0f\n\x07package\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07workers\x18\x03 \x03(\t\x12\x0f\n\x07problem\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'talweg.v1.plugins_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PLUGINDECLARATION']._serialized_start=64
-  _globals['_PLUGINDECLARATION']._serialized_end=419
-  _globals['_PLUGINDECLARATION_KIND']._serialized_start=357
-  _globals['_PLUGINDECLARATION_KIND']._serialized_end=419
-  _globals['_PLUGINPARAMETER']._serialized_start=422
-  _globals['_PLUGINPARAMETER']._serialized_end=703
-  _globals['_PLUGINPARAMETER_TYPE']._serialized_start=615
-  _globals['_PLUGINPARAMETER_TYPE']._serialized_end=691
-  _globals['_PLUGINORIGIN']._serialized_start=705
-  _globals['_PLUGINORIGIN']._serialized_end=787
+  _globals['_PLUGINDECLARATION']._serialized_end=435
+  _globals['_PLUGINDECLARATION_KIND']._serialized_start=373
+  _globals['_PLUGINDECLARATION_KIND']._serialized_end=435
+  _globals['_PLUGINPARAMETER']._serialized_start=438
+  _globals['_PLUGINPARAMETER']._serialized_end=719
+  _globals['_PLUGINPARAMETER_TYPE']._serialized_start=631
+  _globals['_PLUGINPARAMETER_TYPE']._serialized_end=707
+  _globals['_PLUGINORIGIN']._serialized_start=721
+  _globals['_PLUGINORIGIN']._serialized_end=803
 # @@protoc_insertion_point(module_scope)

@@ -62,6 +62,7 @@ class PluginDeclaration(_message.Message):
     PACKAGE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     kind: Global___PluginDeclaration.Kind.ValueType
     """What it adds."""
     name: _builtins.str
@@ -80,6 +81,8 @@ class PluginDeclaration(_message.Message):
     """The package's version."""
     problem: _builtins.str
     """Why it cannot be loaded; empty where it can."""
+    digest: _builtins.str
+    """Of its package's files, and of the versions of all packages beside it; empty where that is not known."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[_options_pb2.TaskKind.ValueType]:
         """The tasks that it suits; empty where it says nothing of them."""
@@ -102,10 +105,11 @@ class PluginDeclaration(_message.Message):
         package: _builtins.str = ...,
         version: _builtins.str = ...,
         problem: _builtins.str = ...,
+        digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "kind", b"kind", "name", b"name", "package", b"package", "parameters", b"parameters", "problem", b"problem", "reference", b"reference", "tasks", b"tasks", "undeclared", b"undeclared", "version", b"version", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "digest", b"digest", "kind", b"kind", "name", b"name", "package", b"package", "parameters", b"parameters", "problem", b"problem", "reference", b"reference", "tasks", b"tasks", "undeclared", b"undeclared", "version", b"version", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

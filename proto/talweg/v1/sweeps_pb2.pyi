@@ -95,8 +95,8 @@ class SweepSpec(_message.Message):
     """
     cache: Global___SweepSpec.Cache.ValueType
     """Whether jobs that a sweep has run before to their end are taken over. Jobs are equal if their specs
-    are, apart from names, experiment, tags, priority and time limit; and if versions and CPU are those
-    of the workers now. Jobs on GPUs and jobs with plug-ins always train anew. A job that differs from
+    are, apart from names, experiment, tags, priority and time limit; and if versions, code of plug-ins and CPU
+    are those of the workers now. Jobs on GPUs and jobs with data of plug-ins always train anew. A job that differs from
     an ended one in that it has more epochs or steps goes on from its last checkpoint, where nothing
     depends on their number.
     """

@@ -18,7 +18,9 @@ from talweg.server.services.sweeps.pruning import decide, reached
 from talweg.server.services.sweeps.reusing import cell_of
 from talweg.server.store.record.rows import JobRow
 from talweg.server.store.sweeps import sweeps
+from talweg.spec import to_dict
 from talweg.v1.jobs_pb2 import Environment, Job, Outcome
+from talweg.v1.plugins_pb2 import PluginDeclaration
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import Sweep, Trial
 from talweg.v1.workers_pb2 import ReportPluginsRequest
@@ -163,6 +165,34 @@ async def test_a_sweep_of_the_same_jobs_takes_them_over(rules: Rules) -> None:
     assert (await anew.get()).num_reused == 0
 
 
+async def test_jobs_of_a_plugin_are_taken_over_while_its_code_is_the_same(rules: Rules) -> None:
+    async def num_reused(told: str, recorded: str) -> int:
+        own = PluginDeclaration(
+            kind=PluginDeclaration.LOSS, name="own", undeclared=True, digest=told
+        )
+        request = ReportPluginsRequest(
+            worker="w1", queues=["default"], environment=HERE, plugins=[own]
+        )
+        await PluginService(rules.database).report(request)
+        base = to_dict(spec(loss={"plugin": {"name": "own"}}))
+        sweeping = await Sweeping.begin(rules, space=SPACE, base=base, objective="val/mae")
+        while (await sweeping.get()).state == Sweep.RUNNING:
+            await rules.runner.step()
+            for row in await rules.claim(100):
+                outcome = Outcome(state=Job.SUCCEEDED, environment=HERE)
+                if recorded:
+                    outcome.environment.plugins["losses/own"] = recorded
+                await rules.leases.finish(held(row), outcome, None)
+        return (await sweeping.get()).num_reused
+
+    assert await num_reused("a", "") == 0
+    # A worker of an earlier version did not say by what code it was trained.
+    assert await num_reused("a", "a") == 0
+    assert await num_reused("a", "a") == 9
+    assert await num_reused("b", "b") == 0
+    assert await num_reused("", "b") == 0
+
+
 async def test_a_job_deleted_while_it_is_taken_over_is_trained(
     rules: Rules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +230,8 @@ async def test_a_job_deleted_while_it_is_taken_over_is_trained(
         ({"weights": {"stored": "trunk@abcdef12"}}, True),
         ({"weights": {"job": "jobs/abc"}}, True),
         ({"resources": {"device": "cuda"}}, False),
-        ({"loss": {"plugin": {"name": "own"}}}, False),
+        ({"loss": {"plugin": {"name": "own"}}}, True),
+        ({"dataset": {"plugin": {"name": "own"}}}, False),
     ],
 )
 def test_only_jobs_that_name_all_they_read_are_taken_over(

@@ -1,6 +1,8 @@
 """What a worker finds out of its plug-ins before it tells the server."""
 
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from tests.worker.plugins.conftest import Install
@@ -8,7 +10,8 @@ from tests.worker.plugins.conftest import Install
 from talweg.spec.plugins import kind_of
 from talweg.v1.models_pb2 import ModelPlugin
 from talweg.v1.plugins_pb2 import PluginDeclaration, PluginParameter
-from talweg.worker.plugins import installed
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.plugins import digests, digests_of, installed, names
 from talweg.worker.plugins.describing import described
 
 CODE = """
@@ -101,3 +104,32 @@ def make(parameters, context): ...
     (entry,) = entry_points(group="talweg.models", name="own")
     with pytest.raises(ValueError, match="but got 'regresion'"):
         described(kind_of(ModelPlugin()), entry, entry.load())
+
+
+def test_the_digest_of_a_plugin_is_that_of_its_code(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "def make(parameters, context): return "
+    install(f"{code}1", {"talweg.models:one": "make"}, module="digested_one")
+    install(f"{code}1", {"talweg.models:two": "make"}, module="digested_two")
+
+    def told() -> dict[str, str]:
+        digests._digest.cache_clear()
+        spec = JobSpec()
+        spec.model.plugin.name = "one"
+        return {each.name: each.digest for each in names()} | digests_of(spec)
+
+    before = told()
+    assert before["models/one"] == before["one"] != before["two"]
+    assert len(before["one"]) == 64
+    found = find_spec("digested_one")
+    assert found is not None
+    assert found.origin is not None
+    # As in an editable install.
+    Path(found.origin).write_text(f"{code}2\n")
+    after = told()
+    assert after["one"] != before["one"]
+    assert after["two"] == before["two"]
+    # A version beside it has changed.
+    monkeypatch.setattr(digests, "distributions", lambda: [])
+    assert told()["two"] != after["two"]

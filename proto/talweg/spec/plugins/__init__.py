@@ -2,7 +2,15 @@
 
 from talweg.spec.plugins.checking import check_parameters
 from talweg.spec.plugins.entries import PREFIX, Told, plugin_entries
-from talweg.spec.plugins.uses import KINDS, AnyPlugin, PluginKind, PluginUse, kind_of, plugin_uses
+from talweg.spec.plugins.uses import (
+    KINDS,
+    AnyPlugin,
+    PluginKind,
+    PluginUse,
+    kind_of,
+    plugin_key,
+    plugin_uses,
+)
 
 __all__ = [
     "KINDS",
@@ -14,5 +22,6 @@ __all__ = [
     "check_parameters",
     "kind_of",
     "plugin_entries",
+    "plugin_key",
     "plugin_uses",
 ]

@@ -59,6 +59,11 @@ def kind_of(message: AnyPlugin) -> PluginKind:
     return _BY_MESSAGE[message.DESCRIPTOR.full_name]
 
 
+def plugin_key(kind: PluginKind, name: str) -> str:
+    """Return by what a plug-in is told from all others, such as `loss/NAME`."""
+    return f"{kind.group.rpartition('.')[2]}/{name}"
+
+
 def plugin_uses(spec: JobSpec) -> Iterator[PluginUse]:
     """Give the plug-ins that a spec names, in the order of the spec: data, model and losses.
 

@@ -30,6 +30,7 @@ from talweg.worker.execution.control import JobControl
 from talweg.worker.execution.last_words import LastWords
 from talweg.worker.execution.lease import SAFE_SHARE, LeaseKeeper
 from talweg.worker.execution.reporter import JobReporter
+from talweg.worker.plugins import digests_of
 from talweg.worker.storage import trained_models as kept_models
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.outputs import artifacts
@@ -181,6 +182,7 @@ class _Attempt:
                 outcome.model_sha256 = self._keep(result)
                 outcome.weights_sha256 = self._digest_of_weights()
                 outcome.environment.CopyFrom(environment_message(self._device()))
+                outcome.environment.plugins.update(digests_of(self._spec))
             if outcome.HasField("divergence"):
                 self._spool.document(spool.DIVERGENCE, to_dict(outcome.divergence))
             if outcome.HasField("replay"):

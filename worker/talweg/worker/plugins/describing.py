@@ -9,6 +9,7 @@ from talweg.spec.errors import one_of
 from talweg.spec.plugins import PluginKind, check_parameters
 from talweg.spec.semantics.facts import tasks_by_name
 from talweg.v1.plugins_pb2 import PluginDeclaration, PluginParameter
+from talweg.worker.plugins.digests import digest_of
 
 _TYPES = {
     float: PluginParameter.NUMBER,
@@ -20,7 +21,9 @@ _TYPES = {
 
 def located(kind: PluginKind, entry: EntryPoint) -> PluginDeclaration:
     """Return what is known of a plug-in that was not loaded."""
-    declaration = PluginDeclaration(kind=kind.number, name=entry.name, undeclared=True)
+    declaration = PluginDeclaration(
+        kind=kind.number, name=entry.name, undeclared=True, digest=digest_of(entry)
+    )
     if entry.dist is not None:
         declaration.package, declaration.version = entry.dist.name, entry.dist.version
     return declaration

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 
 from talweg.server.errors import InvalidRequest, StaleLease
 from talweg.server.services.arguments import (
@@ -32,7 +33,7 @@ from talweg.spec.states import ENDED
 from talweg.v1.jobs_pb2 import Job, Outcome
 
 MAX_CLAIM = 100
-_MAX_ENVIRONMENT_CHARS = 200
+_MAX_ENVIRONMENT_CHARS, _MAX_PLUGINS = 200, 100
 _MAX_MESSAGE_CHARS = 20_000
 _GIVEN_BACK = frozenset({Job.QUEUED, Job.PAUSED})
 
@@ -267,8 +268,12 @@ def _completed(outcome: Outcome, row: JobRow) -> Outcome:
     completed = Outcome()
     completed.CopyFrom(outcome)
     completed.message = outcome.message[:_MAX_MESSAGE_CHARS]
-    for field, value in completed.environment.ListFields():
-        setattr(completed.environment, field.name, value[:_MAX_ENVIRONMENT_CHARS])
+    environment = completed.environment
+    environment.ClearField("plugins")
+    for field, value in environment.ListFields():
+        setattr(environment, field.name, value[:_MAX_ENVIRONMENT_CHARS])
+    for name, digest in islice(sorted(outcome.environment.plugins.items()), _MAX_PLUGINS):
+        environment.plugins[name[:_MAX_ENVIRONMENT_CHARS]] = digest[:_MAX_ENVIRONMENT_CHARS]
     completed = readable(completed)
     if outcome.state == Job.CANCELLED:
         if not outcome.cause:

@@ -27,7 +27,7 @@ _MOST_CHARS = 100
 _NOTHING = "nothing"
 # The settings tell of it.
 _TOLD = ("space",)
-_ALWAYS_ANEW = "jobs on GPUs, with plug-ins, or with data of no fixed version always train anew"
+_ALWAYS_ANEW = "jobs on GPUs, or with data of no fixed version, always train anew"
 _KINDS = SweepDifference
 
 
@@ -210,7 +210,9 @@ def _why(each: _Planned, before: _Planned, spec: SweepSpec, known: _Known) -> st
     if not each.cells[0].digest:
         return _ALWAYS_ANEW
     if any(cell.digest in known.elsewhere for cell in each.cells):
-        return "it ran with other versions or on another CPU than the workers have now"
+        return (
+            "it ran with other versions or plug-ins, or on another CPU, than the workers have now"
+        )
     if len(each.jobs) > len(before.jobs):
         return f"{len(each.jobs)} seeds in place of {len(before.jobs)}"
     return "its jobs have not all SUCCEEDED, or were deleted"

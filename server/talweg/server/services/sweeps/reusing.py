@@ -1,8 +1,9 @@
 """Jobs that are taken over from earlier sweeps instead of being trained again.
 
-A job is a pure function of its spec, the versions and the CPU. So what stands in the record under
-the same digest, computed by the same versions on the same kind of CPU, is its result. And a job
-that differs in its length alone may be the first part of a longer one: see `talweg.spec`.
+A job is a pure function of its spec, the versions, the code of its plug-ins and the CPU. So what
+stands in the record under the same digest, computed by the same code on the same kind of CPU, is
+its result. And a job that differs in its length alone may be the first part of a longer one: see
+`talweg.spec`.
 """
 
 import hashlib
@@ -19,8 +20,9 @@ from talweg.server.store.record.rows import JobRow
 from talweg.server.store.sweeps import trials
 from talweg.spec import fill_message, length_of, why_no_prefix
 from talweg.spec.broker import DEFAULT_QUEUE
-from talweg.spec.plugins import plugin_uses
+from talweg.spec.plugins import KINDS, Told, plugin_key, plugin_uses
 from talweg.v1.jobs_pb2 import Checkpoint, Environment, Outcome
+from talweg.v1.plugins_pb2 import PluginDeclaration
 from talweg.v1.spec_pb2 import JobSpec, Resources, Training
 
 # They cannot change what comes of a job.
@@ -63,7 +65,10 @@ def cell_of(spec: JobSpec) -> Cell:
     Args:
         spec: As the sweep submits it, without defaults.
     """
-    if spec.resources.device == Resources.cuda or any(plugin_uses(spec)):
+    if spec.resources.device == Resources.cuda:
+        return NO_CELL
+    # What a plug-in reads may be others by now.
+    if any(use.kind.number == PluginDeclaration.DATASET for use in plugin_uses(spec)):
         return NO_CELL
     if not _is_pinned(spec):
         return NO_CELL
@@ -130,7 +135,7 @@ def finished(connection: Connection, digests: Sequence[bytes]) -> Mapping[bytes,
         digest: job
         for digest, of_digest in known.items()
         for job in of_digest
-        if _alike(Outcome.FromString(job.outcome or b"").environment, here)
+        if _is_of(job, here)
     }
 
 
@@ -154,8 +159,7 @@ def sources(connection: Connection, cells: Sequence[Cell]) -> Mapping[Cell, Sour
         shorter = [
             job
             for job in known.get(cell.lineage, ())
-            if length_of(job.job_spec)[1] < cell.length
-            and _alike(Outcome.FromString(job.outcome or b"").environment, here)
+            if length_of(job.job_spec)[1] < cell.length and _is_of(job, here)
         ]
         shorter.sort(key=lambda job: length_of(job.job_spec)[1])
         possible = [_source(connection, job, cell.length) for job in reversed(shorter)]
@@ -175,11 +179,41 @@ def _source(connection: Connection, job: JobRow, length: int) -> Source:
 
 def _environment(connection: Connection) -> Environment | None:
     """Return what every worker has in common that may take the jobs; None where they differ."""
-    found = [each.environment for each in told(connection) if DEFAULT_QUEUE in each.queues]
+    workers = [each for each in told(connection) if DEFAULT_QUEUE in each.queues]
+    found = [each.environment for each in workers]
     if not found or found[0] is None:
         return None
     first = found[0]
-    return first if all(each is not None and _alike(each, first) for each in found) else None
+    if not all(each is not None and _alike(each, first) for each in found):
+        return None
+    here = Environment()
+    here.CopyFrom(first)
+    here.plugins.update(_plugins(workers))
+    return here
+
+
+def _plugins(workers: Sequence[Told]) -> dict[str, str]:
+    """Return the digests of the plug-ins that all workers have alike, by key."""
+    of_workers = [
+        {
+            plugin_key(kind, each.name): each.digest
+            for kind in KINDS
+            for each in worker.plugins
+            if each.kind == kind.number and each.digest
+        }
+        for worker in workers
+    ]
+    common = set.intersection(*(set(each.items()) for each in of_workers))
+    return dict(common)
+
+
+def _is_of(job: JobRow, here: Environment) -> bool:
+    """Return whether a job ran with what the workers have now, plug-ins included."""
+    there = Outcome.FromString(job.outcome or b"").environment
+    used = [plugin_key(use.kind, use.message.name) for use in plugin_uses(job.job_spec)]
+    return _alike(there, here) and all(
+        key in there.plugins and there.plugins[key] == here.plugins.get(key) for key in used
+    )
 
 
 def _alike(one: Environment, other: Environment) -> bool:

@@ -1,0 +1,76 @@
+"""What code a plug-in is: by it jobs are told apart whose plug-ins have changed."""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import EntryPoint, distributions, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from talweg.spec.plugins import plugin_key, plugin_uses
+from talweg.v1.spec_pb2 import JobSpec
+
+# What is larger has data inside, or is no plug-in's own.
+_MOST_FILES, _MOST_BYTES = 2_000, 64 * 2**20
+_COMPILED = "__pycache__"
+
+
+def digest_of(entry: EntryPoint) -> str:
+    """Return the digest of a plug-in's code, and of the versions of all that is installed beside.
+
+    Its code are all files of the package that it is in, so that an editable install that was
+    edited is another one. The package is not imported.
+
+    Args:
+        entry: Where it is.
+
+    Returns:
+        64 hexadecimal digits; empty where its files cannot be read, or are too many.
+    """
+    return _digest(entry.value.partition(":")[0].partition(".")[0])
+
+
+def digests_of(spec: JobSpec) -> dict[str, str]:
+    """Return the digests of the plug-ins that a job uses, by key; those without one are missing.
+
+    Args:
+        spec: The job's.
+    """
+    found = {}
+    for use in plugin_uses(spec):
+        entries = [*entry_points(group=use.kind.group, name=use.message.name)]
+        if len(entries) == 1 and (digest := digest_of(entries[0])):
+            found[plugin_key(use.kind, use.message.name)] = digest
+    return found
+
+
+# Once in a process: what it has imported stays what it was.
+@cache
+def _digest(module: str) -> str:
+    digest = hashlib.sha256()
+    try:
+        files = list(_files(module))
+        if not files or len(files) > _MOST_FILES:
+            return ""
+        if sum(path.stat().st_size for _, path in files) > _MOST_BYTES:
+            return ""
+        for name, path in files:
+            digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    except (OSError, ImportError, ValueError):
+        return ""
+    for installed in sorted({f"{each.name}=={each.version}" for each in distributions()}):
+        digest.update(f"{installed}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(module: str) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a module or package in one order, each with its name in it."""
+    spec = find_spec(module)
+    if spec is None:
+        return
+    for folder in sorted(spec.submodule_search_locations or ()):
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file() and _COMPILED not in path.parts:
+                yield path.relative_to(folder).as_posix(), path
+    if spec.submodule_search_locations is None and spec.origin:
+        yield module, Path(spec.origin)
