@@ -9,8 +9,9 @@ from tests.client.commands import Talweg
 from tests.client.sweeps.training import Training, Value, sweep
 
 from talweg.client import Client, InvalidRequest
-from talweg.client.sweeps.planning import pilot_of
+from talweg.client.sweeps.planning import pilot_of, seconds_occupied
 from talweg.spec import from_dict
+from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import SweepSpec
 
@@ -88,3 +89,34 @@ def test_plan_tells_seeds_and_time(
     assert "seeds: 6}" in shown.err
     assert "final_seeds: 40" in shown.err
     assert "SEEDS NEEDED" in shown.out
+
+
+def job(name: str, worker: str, start: int, end: int) -> Job:
+    message = Job(name=name, worker=worker)
+    message.start_time.FromSeconds(start)
+    message.end_time.FromSeconds(end)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        # Claimed together and trained after each other: six seconds in all.
+        ([(0, 2), (0, 4), (0, 6)], [1.0, 2.0, 3.0]),
+        # It takes a second to claim.
+        ([(0, 4), (5, 9), (10, 14)], [14 / 3] * 3),
+        ([(3, 7)], [4.0]),
+        ([(3, 3), (3, 3)], [0.0, 0.0]),
+    ],
+)
+def test_jobs_that_are_claimed_together_do_not_count_twice(
+    times: list[tuple[int, int]], expected: list[float]
+) -> None:
+    jobs = [job(f"jobs/{index}", "w1", *each) for index, each in enumerate(times)]
+    assert list(seconds_occupied(jobs).values()) == pytest.approx(expected)
+
+
+def test_workers_that_train_beside_each_other_each_count() -> None:
+    jobs = [job("jobs/a", "w1", 0, 4), job("jobs/b", "w2", 0, 4), job("jobs/c", "w1", 4, 8)]
+    assert seconds_occupied(jobs) == {"jobs/a": 4.0, "jobs/b": 4.0, "jobs/c": 4.0}
+    assert seconds_occupied([]) == {}

@@ -107,13 +107,12 @@ def plan_of(
     """
     answer = comparison.answer
     assert answer is not None, "a pilot has a baseline"
+    num_at_once = min(num_workers, spec.parallel) if spec.HasField("parallel") else num_workers
+    rows = [row.job for group in comparison.groups for row in group.rows]
+    occupied = seconds_occupied([jobs[name].message for name in rows if name in jobs])
     values = []
     for group, found in zip(comparison.groups, answer.groups, strict=True):
-        taken = [
-            seconds_taken(job.message)
-            for row in group.rows
-            if (job := jobs.get(row.job)) is not None
-        ]
+        taken = [occupied[row.job] for row in group.rows if row.job in occupied]
         difference = found.difference
         values.append(
             ValuePlan(
@@ -137,10 +136,10 @@ def plan_of(
         seeds=seeds,
         seeds_low=_largest(values, lambda each: each.seeds_low),
         seeds_high=_largest(values, lambda each: each.seeds_high),
-        search_seconds=search / num_workers,
-        final_seconds=None if seeds is None else seeds * of_each_seed / num_workers,
-        file_seconds=(search + own * of_each_seed) / num_workers,
-        num_workers=num_workers,
+        search_seconds=search / num_at_once,
+        final_seconds=None if seeds is None else seeds * of_each_seed / num_at_once,
+        file_seconds=(search + own * of_each_seed) / num_at_once,
+        num_workers=num_at_once,
     )
 
 
@@ -151,6 +150,30 @@ def _largest(
     needed = [seeds_of(each) for each in values if each.sd is not None]
     known = [each for each in needed if each is not None]
     return max(known) if known and len(known) == len(needed) else None
+
+
+def seconds_occupied(jobs: Sequence[JobMessage]) -> dict[str, float]:
+    """Return how long each of some jobs that ran after each other kept a worker, by name.
+
+    A job begins when it is claimed. A worker claims several short jobs at once, so that each of
+    their times has those before it inside; and between others it takes time to claim. Together
+    they took the worker from the first claim to the last end.
+
+    Args:
+        jobs: Jobs that have ended and waited together.
+    """
+    by_worker: dict[str, list[JobMessage]] = {}
+    for job in jobs:
+        by_worker.setdefault(job.worker, []).append(job)
+    busy = sum(
+        max(job.end_time.ToMicroseconds() for job in of_worker)
+        - min(job.start_time.ToMicroseconds() for job in of_worker)
+        for of_worker in by_worker.values()
+    )
+    taken = {job.name: seconds_taken(job) for job in jobs}
+    whole = sum(taken.values())
+    share = busy / 1e6 / whole if whole > 0 else 1.0
+    return {name: seconds * share for name, seconds in taken.items()}
 
 
 def seconds_taken(job: JobMessage) -> float:
