@@ -1,11 +1,12 @@
 """Take the screenshots of README.md, docs/results.md and docs/sweeps.md, light and dark.
 
-    .venv/bin/python docs/screenshots/take.py [--data FOLDER]
+    .venv/bin/python docs/screenshots/take.py [--data FOLDER] [--only jobs|sweep]
 
 It starts an embedded stack on ports of its own, trains client/examples/diabetes_losses.yaml and
 client/examples/sweeps/robust_regression.yaml (some minutes), waits until all results are in
 MLflow, and writes PNG files beside this one. With --data the stack's folder is kept, and a second
-call takes the pictures of its runs without training.
+call takes the pictures of its runs without training. --only takes those of the jobs, or of the
+sweep, alone.
 
 Needed besides talweg[all]: Chromium (on Debian: apt-get install chromium fonts-dejavu-core).
 """
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from browser import Browser, BrowserError
 from PIL import Image
@@ -30,6 +32,7 @@ from talweg.client import Client, Job, Sweep, compare_url, read_jobs
 from talweg.client._links import sweep_url
 from talweg.client.cli._pages import opening
 from talweg.client.sweeps.report import read, render
+from talweg.spec.tracking import TRAINING_VIEW
 
 T = TypeVar("T")
 
@@ -50,22 +53,29 @@ def main() -> None:
     """Start the stack, train, and take all pictures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="the stack's folder; a temporary one if absent")
-    data: Path | None = parser.parse_args().data
+    parser.add_argument("--only", choices=("jobs", "sweep"), help="take these pictures alone")
+    arguments = parser.parse_args()
+    data: Path | None = arguments.data
+    with_jobs, with_sweep = arguments.only != "sweep", arguments.only != "jobs"
     try:
         with Browser():
             # A browser that is missing is to be told of before minutes of training.
             pass
         with tempfile.TemporaryDirectory() as folder, stack(data or Path(folder)) as facts:
             with Client(facts["server"]) as client:
-                jobs, sweep = delivered(client), delivered_sweep(client)
+                jobs = delivered(client) if with_jobs else []
+                sweep = delivered_sweep(client) if with_sweep else None
                 report = Path(folder) / "report.html"
-                report.write_text(render(read(client, sweep)), "utf-8")
+                if sweep is not None:
+                    report.write_text(render(read(client, sweep)), "utf-8")
                 for dark in (False, True):
                     with Browser(dark=dark) as browser:
                         set_up(browser, dark=dark)
                         suffix = "_dark" if dark else ""
-                        take_all(browser, jobs, suffix=suffix)
-                        take_sweep(browser, sweep, report, suffix=suffix)
+                        if jobs:
+                            take_all(browser, jobs, suffix=suffix)
+                        if sweep is not None:
+                            take_sweep(browser, sweep, report, suffix=suffix)
     except BrowserError as error:
         sys.exit(f"{sys.argv[0]}: {error}")
 
@@ -164,6 +174,20 @@ def take_all(browser: Browser, jobs: list[Job], *, suffix: str) -> None:
     browser.open(page)
     browser.wait_for(has_text("Metrics (", "test/mae"))
     take(browser, f"run{suffix}", 900)
+    browser.open(compared_page([job for job in jobs if job.spec.training.seed == 0]))
+    browser.wait_for(has_text("Comparing", "test/mae"))
+    browser.wait_for("document.querySelectorAll('.js-plotly-plot').length >= 1")
+    take(browser, f"compare{suffix}", 1200)
+
+
+def compared_page(jobs: list[Job]) -> str:
+    """Return the address of the page that *Compare* leads to from ticked runs."""
+    runs = [job.message.tracking for job in jobs]
+    base = runs[0].url.partition("/#/")[0]
+    ids = json.dumps([run.run_id for run in runs])
+    experiments = json.dumps([runs[0].experiment_id])
+    query = f"runs={quote(ids)}&experiments={quote(experiments)}&{TRAINING_VIEW}"
+    return f"{base}/#/compare-runs?{query}"
 
 
 def take_sweep(browser: Browser, sweep: Sweep, report: Path, *, suffix: str) -> None:

@@ -47,21 +47,23 @@ def compare_url(
             their results, with a mean for each loss.
     """
     tracked = [job for job in jobs if job.message.tracking.url]
-    if len(tracked) < 2:
+    # The seeds of a setting may have one run together.
+    runs = list(dict.fromkeys(job.message.tracking.run_id for job in tracked))
+    if len(runs) < 2:
         return None
     base = tracked[0].message.tracking.url.partition("/#/")[0]
     experiments = list(dict.fromkeys(job.message.tracking.experiment_id for job in tracked))
     ((main, _),) = Counter(primary_metric(job.message.spec) for job in tracked).most_common(1)
-    if len(experiments) == 1 and (whole_experiment or len(tracked) > MAX_LINKED_RUNS):
+    if len(experiments) == 1 and (whole_experiment or len(runs) > MAX_LINKED_RUNS):
         return view_page(base, experiment_id=experiments[0], key=view_key(main))
-    if len(tracked) > MAX_LINKED_RUNS:
+    if len(runs) > MAX_LINKED_RUNS:
         return None
     order = metric or main
     goals = (goal_of(job.message.spec, order) for job in tracked)
     return runs_page(
         base,
         experiment_ids=experiments,
-        run_ids=[job.message.tracking.run_id for job in tracked],
+        run_ids=runs,
         metric=order,
         ascending=all(goal != options_pb2.MAXIMIZE for goal in goals),
     )
