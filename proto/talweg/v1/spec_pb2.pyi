@@ -834,6 +834,7 @@ class Resources(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     TIME_LIMIT_SECONDS_FIELD_NUMBER: _builtins.int
     PROCESSES_FIELD_NUMBER: _builtins.int
+    DISK_GB_FIELD_NUMBER: _builtins.int
     device: Global___Resources.Device.ValueType
     time_limit_seconds: _builtins.int
     """Time limit of training, in seconds; the job then ends as FAILED. No limit where absent. A step
@@ -844,25 +845,34 @@ class Resources(_message.Message):
     at most the worker's GPUs, or its CPU cores. Weights and metrics equal those of one process up
     to rounding; dropout differs.
     """
+    disk_gb: _builtins.float
+    """Disk limit of a job with plug-ins, in GiB: what all its processes may write. It then ends as
+    FAILED. TALWEG_SANDBOX_DISK_BYTES of the worker where absent, 10 GiB unless it is set.
+    """
     def __init__(
         self,
         *,
         device: Global___Resources.Device.ValueType | None = ...,
         time_limit_seconds: _builtins.int | None = ...,
         processes: _builtins.int | None = ...,
+        disk_gb: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_device", b"_device", "_processes", b"_processes", "_time_limit_seconds", b"_time_limit_seconds", "device", b"device", "processes", b"processes", "time_limit_seconds", b"time_limit_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_device", b"_device", "_disk_gb", b"_disk_gb", "_processes", b"_processes", "_time_limit_seconds", b"_time_limit_seconds", "device", b"device", "disk_gb", b"disk_gb", "processes", b"processes", "time_limit_seconds", b"time_limit_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_device", b"_device", "_processes", b"_processes", "_time_limit_seconds", b"_time_limit_seconds", "device", b"device", "processes", b"processes", "time_limit_seconds", b"time_limit_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_device", b"_device", "_disk_gb", b"_disk_gb", "_processes", b"_processes", "_time_limit_seconds", b"_time_limit_seconds", "device", b"device", "disk_gb", b"disk_gb", "processes", b"processes", "time_limit_seconds", b"time_limit_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__device: _TypeAlias = _typing.Literal["device"]  # noqa: Y015
     _WhichOneofArgType__device: _TypeAlias = _typing.Literal["_device", b"_device"]  # noqa: Y015
+    _WhichOneofReturnType__disk_gb: _TypeAlias = _typing.Literal["disk_gb"]  # noqa: Y015
+    _WhichOneofArgType__disk_gb: _TypeAlias = _typing.Literal["_disk_gb", b"_disk_gb"]  # noqa: Y015
     _WhichOneofReturnType__processes: _TypeAlias = _typing.Literal["processes"]  # noqa: Y015
     _WhichOneofArgType__processes: _TypeAlias = _typing.Literal["_processes", b"_processes"]  # noqa: Y015
     _WhichOneofReturnType__time_limit_seconds: _TypeAlias = _typing.Literal["time_limit_seconds"]  # noqa: Y015
     _WhichOneofArgType__time_limit_seconds: _TypeAlias = _typing.Literal["_time_limit_seconds", b"_time_limit_seconds"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__device) -> _WhichOneofReturnType__device | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__disk_gb) -> _WhichOneofReturnType__disk_gb | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__processes) -> _WhichOneofReturnType__processes | None: ...
     @_typing.overload

@@ -267,7 +267,7 @@ def test_a_job_says_how_its_process_died(worker: RunningWorker) -> None:
             "killed by SIGSEGV, a crash of native code",
             f'own_plugin.py", line {line}), called',
         ],
-        "kill": ["as by SIGKILL when memory runs out"],
+        "kill": ["killed by SIGKILL, as the kernel does when memory runs out"],
         "exit": ["would end its process by SystemExit: done"],
     }
     for how, texts in says.items():

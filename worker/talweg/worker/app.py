@@ -25,6 +25,7 @@ from celery.worker.control import control_command, inspect_command
 from talweg.spec.broker import CAN_PREDICT, KEY_PREFIX, PREDICT, TASK, WHY_UNFIT, PredictArguments
 from talweg.spec.local.ready import write_ready_file
 from talweg.worker.channels import Channel
+from talweg.worker.confinement import privileges
 from talweg.worker.execution.announcing import announce, take_back
 from talweg.worker.execution.answering import Answering, has_cuda
 from talweg.worker.execution.attempt import WorkerContext
@@ -33,6 +34,7 @@ from talweg.worker.execution.last_words import LastWords, tell_of_lost
 from talweg.worker.logs import lost_child_in_a_line
 from talweg.worker.parents import die_with_parent
 from talweg.worker.predicting.process import PredictingProcess
+from talweg.worker.sandbox.sandbox import Sandbox, lacks
 from talweg.worker.settings import Settings
 
 SHUTDOWN_SECONDS = 30
@@ -108,6 +110,7 @@ def answer(queue: str) -> None:
                 worker=node_name(),
                 has_cuda=has_cuda(settings.device),
                 shutting_down=shutting_down,
+                sandbox=Sandbox(settings),
                 last_words=_last_words,
             )
         )
@@ -154,9 +157,19 @@ def _quiet(**_: Any) -> None:
 
 @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
 def _before_fork(**_: Any) -> None:
+    # Code of others runs as this user: what this process and its children know is not its own.
+    privileges.hide_memory()
+    _say_what_holds()
     # What is there now stays: children need not look at it, and share its memory pages.
     gc.collect()
     gc.freeze()
+
+
+def _say_what_holds() -> None:
+    if settings.sandbox == "off":
+        log.warning("jobs with plug-ins run without a sandbox: TALWEG_SANDBOX is off")
+    elif missing := lacks():
+        log.info("the sandbox of jobs with plug-ins lacks here: %s", "; ".join(missing))
 
 
 @signals.worker_process_init.connect(weak=False)  # type: ignore[untyped-decorator]

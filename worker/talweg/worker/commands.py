@@ -25,12 +25,25 @@ def worker(name: str | None, queues: str | None, device: str | None) -> None:
         settings = Settings.from_env()
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
+    if settings.sandbox == "require":
+        _require_sandbox()
     os.environ["TALWEG_SPOOL_DIR"] = str(settings.spool_dir)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ |= OFFLINE
     # With it SIGTERM would have Celery wait for half a minute, whether or not a job runs.
     os.environ.pop("REMAP_SIGTERM", None)
     raise SystemExit(_run(settings))
+
+
+def _require_sandbox() -> None:
+    # PyTorch takes seconds, as below.
+    from talweg.worker.sandbox.sandbox import lacks  # noqa: PLC0415 - imports torch
+
+    if missing := lacks():
+        raise click.ClickException(
+            "TALWEG_SANDBOX is require, but this system cannot give jobs with plug-ins all of it: "
+            f"{'; '.join(missing)}. Set TALWEG_SANDBOX=auto to do without"
+        )
 
 
 def _run(settings: Settings) -> int:

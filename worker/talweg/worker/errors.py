@@ -9,6 +9,10 @@ WorkerError
 ├── NoModelError            there is no such model, or its file is not what was written
 ├── ProcessLostError        one of the processes that train together has ended before its time
 ├── ProcessFailedError      one of the processes that train together has found why the job fails
+├── ProtocolError           a process of the sandbox said what cannot be said
+├── ForkServerError         the process that forks those of the sandbox is gone
+├── SandboxedError          a process of the sandbox has raised what nobody foresaw
+├── OwnError                carries an error of the worker's own past those of the sandbox
 ├── DamagedDataError        stored data are not what was written
 ├── InputError              what a trained model is asked about does not fit it
 ├── StoppedError            the run must stop while it computes what never asks whether to go on

@@ -5,6 +5,7 @@ import os
 import signal
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def die_with_parent(parent: int, *, sig: signal.Signals = signal.SIGKILL) -> None:
@@ -23,6 +24,15 @@ def die_with_parent(parent: int, *, sig: signal.Signals = signal.SIGKILL) -> Non
     # The parent may have ended before the kernel was told; then nobody would send the signal.
     if os.getppid() != parent:
         os.kill(os.getpid(), sig)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what this process's children leave behind. Linux only."""
+    try:
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+    except AttributeError:
+        return
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def end_with_stdin() -> None:

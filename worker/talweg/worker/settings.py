@@ -8,6 +8,7 @@ from pathlib import Path
 from talweg.spec.broker import DEFAULT_QUEUE
 
 DEVICES = ("auto", "cpu", "cuda")
+SANDBOX_MODES = ("auto", "require", "off")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -71,6 +72,25 @@ class Settings:
     """TALWEG_PREDICT_MEMORY_BYTES: how much memory the process may take that predicts for callers
     without PyTorch."""
 
+    sandbox: str = "auto"
+    """TALWEG_SANDBOX: auto, require or off: jobs with plug-ins are kept from secrets, other files
+    and the network as far as the system allows it (auto); the worker starts only where it allows
+    all of it (require); or they run as all others do (off)."""
+
+    sandbox_memory_bytes: int = 0
+    """TALWEG_SANDBOX_MEMORY_BYTES: how much memory the processes of such a job may take together;
+    0 for 90% of what is free as it begins."""
+
+    sandbox_disk_bytes: int = 10 * 2**30
+    """TALWEG_SANDBOX_DISK_BYTES: how much such a job may write, where its resources.disk_gb does
+    not say."""
+
+    sandbox_env: tuple[str, ...] = ()
+    """TALWEG_SANDBOX_ENV: names of further variables that such a job gets, joined by commas."""
+
+    sandbox_read: tuple[Path, ...] = ()
+    """TALWEG_SANDBOX_READ: files and folders that such a job may read, joined as in PATH."""
+
     queues: tuple[str, ...] = (DEFAULT_QUEUE,)
     """TALWEG_QUEUES: queues to take jobs from, joined by commas."""
 
@@ -121,6 +141,20 @@ class Settings:
             raise ValueError(
                 f"TALWEG_PREDICT_MEMORY_BYTES must be >= {_LEAST_MEMORY}, but got "
                 f"{self.predict_memory_bytes}"
+            )
+        if self.sandbox not in SANDBOX_MODES:
+            raise ValueError(
+                f"TALWEG_SANDBOX must be one of {', '.join(SANDBOX_MODES)}, "
+                f"but got {self.sandbox!r}"
+            )
+        if self.sandbox_memory_bytes and self.sandbox_memory_bytes < _LEAST_MEMORY:
+            raise ValueError(
+                f"TALWEG_SANDBOX_MEMORY_BYTES must be 0 or >= {_LEAST_MEMORY}, but got "
+                f"{self.sandbox_memory_bytes}"
+            )
+        if self.sandbox_disk_bytes < 1:
+            raise ValueError(
+                f"TALWEG_SANDBOX_DISK_BYTES must be >= 1, but got {self.sandbox_disk_bytes}"
             )
         if not self.queues or not all(self.queues):
             raise ValueError(
@@ -173,6 +207,17 @@ class Settings:
             data_cache=Path(text("DATA_CACHE", str(default.data_cache))).absolute(),
             data_cache_bytes=count("DATA_CACHE_BYTES", default.data_cache_bytes),
             predict_memory_bytes=count("PREDICT_MEMORY_BYTES", default.predict_memory_bytes),
+            sandbox=text("SANDBOX", default.sandbox).lower(),
+            sandbox_memory_bytes=count("SANDBOX_MEMORY_BYTES", default.sandbox_memory_bytes),
+            sandbox_disk_bytes=count("SANDBOX_DISK_BYTES", default.sandbox_disk_bytes),
+            sandbox_env=tuple(
+                name.strip() for name in text("SANDBOX_ENV", "").split(",") if name.strip()
+            ),
+            sandbox_read=tuple(
+                Path(each).absolute()
+                for each in text("SANDBOX_READ", "").split(os.pathsep)
+                if each
+            ),
             queues=tuple(q.strip() for q in text("QUEUES", ",".join(default.queues)).split(",")),
             device=text("DEVICE", default.device).lower(),
             worker_name=text("WORKER_NAME", default.worker_name),

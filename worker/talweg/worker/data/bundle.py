@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,3 +173,31 @@ class DataBundle:
     def num_bytes(self) -> int:
         """Memory of all parts."""
         return sum(part.num_bytes for part in (self.train, self.validation, self.test))
+
+
+def facts_of(bundle: DataBundle) -> dict[str, Any]:
+    """Return what the tracking tells of a job's data, as JSON values."""
+    stored = bundle.stored
+    of_stored = (
+        {}
+        if stored is None
+        else {
+            "stored": {
+                "label": stored.label,
+                "num_samples": stored.num_samples,
+                "columns": dict(stored.columns),
+            }
+        }
+    )
+    return {
+        "name": bundle.name,
+        "digest": bundle.digest,
+        "num_train": len(bundle.train),
+        "num_validation": len(bundle.validation),
+        "num_test": len(bundle.test),
+        "input_shape": list(bundle.inputs.shape),
+        "num_targets": bundle.num_targets,
+        "class_names": list(bundle.class_names),
+        "target_names": list(bundle.target_names),
+        **of_stored,
+    }

@@ -21,7 +21,6 @@ from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import Resources
 from talweg.v1.workers_pb2 import Assignment, FinishJobRequest
 from talweg.worker import diagnostics
-from talweg.worker.artifacts import predictor
 from talweg.worker.channels import Channel, ServerAwayError, call
 from talweg.worker.environment import environment, environment_message
 from talweg.worker.execution import outcomes
@@ -31,6 +30,7 @@ from talweg.worker.execution.last_words import LastWords
 from talweg.worker.execution.lease import SAFE_SHARE, LeaseKeeper
 from talweg.worker.execution.reporter import JobReporter
 from talweg.worker.plugins import digests_of
+from talweg.worker.sandbox.sandbox import Sandbox
 from talweg.worker.storage import trained_models as kept_models
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.outputs import artifacts
@@ -38,9 +38,8 @@ from talweg.worker.tracking.spool import SpoolWriter
 from talweg.worker.training import Result, Stop
 from talweg.worker.training.distributed.launcher import ProcessLostError
 from talweg.worker.training.exits import of_exit
+from talweg.worker.training.kept import kept_of
 
-# Channels, height, width.
-_DIMS_OF_IMAGE = 3
 # A message that is too large is the second.
 _STORE_PAUSES = (0.5, 2.0)
 """Between tries to write files to a store that is away, in seconds."""
@@ -69,6 +68,8 @@ class WorkerContext:
     """A job's run, from its spec to its result."""
     end_process: Callable[[int], None] = os._exit
     """Ends the process where nothing else helps."""
+    sandbox: Sandbox | None = None
+    """Runs jobs with code of others; None where `run` runs them too."""
     last_words: LastWords | None = None
     """What is known of this process should it die; None where nobody would take it in."""
 
@@ -170,7 +171,7 @@ class _Attempt:
 
     def _train(self) -> Outcome:
         try:
-            result = self._here.run(
+            result = self._run()(
                 self._spec,
                 report=self._reporter,
                 control=self._control,
@@ -212,6 +213,12 @@ class _Attempt:
             self._reporter.log(LogLine.ERROR, outcomes.traceback_of(exc))
         return outcome
 
+    def _run(self) -> Callable[..., Result]:
+        sandbox = self._here.sandbox
+        if sandbox is None or not sandbox.takes(self._spec):
+            return self._here.run
+        return sandbox.run
+
     def _device(self) -> str:
         asked = self._spec.resources.device
         return "cuda" if self._here.has_cuda and asked != Resources.cpu else "cpu"
@@ -222,23 +229,20 @@ class _Attempt:
         Returns:
             The digest of the model in the blob store; empty where none is kept there.
         """
-        bundle, outputs = self._reporter.bundle, self._spec.outputs
-        if bundle is None:
+        bundle = self._reporter.bundle
+        kept = result.kept
+        if kept is None:
+            if bundle is None:
+                return ""
+            kept = kept_of(result, self._spec, bundle)
+        if kept.shown:
+            self._spool.tensors(spool.PREDICTIONS, kept.shown)
+        if kept.weights is None or kept.description is None or kept.example is None:
             return ""
-        if outputs.plots and result.shown:
-            self._spool.tensors(
-                spool.PREDICTIONS,
-                {name: torch.as_tensor(array) for name, array in result.shown.items()},
-            )
-        if outputs.model and result.model is not None:
-            weights = result.model.state_dict()
-            description = predictor.describe(self._spec, bundle)
-            self._spool.tensors(spool.WEIGHTS, weights)
-            self._spool.document(spool.MODEL, description)
-            self._spool.tensors(spool.EXAMPLE, {"x": predictor.example(self._spec, bundle)})
-            if len(bundle.inputs.shape) == _DIMS_OF_IMAGE:
-                return self._share(weights, description)
-        return ""
+        self._spool.tensors(spool.WEIGHTS, kept.weights)
+        self._spool.document(spool.MODEL, kept.description)
+        self._spool.tensors(spool.EXAMPLE, {"x": kept.example})
+        return self._share(kept.weights, kept.description) if kept.is_of_images else ""
 
     def _digest_of_weights(self) -> str:
         """Return the sha256 of the weights that other jobs can start from; empty without such."""

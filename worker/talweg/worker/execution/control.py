@@ -46,15 +46,20 @@ class JobControl:
         Raises:
             Exception: What `fail` was given.
         """
-        if (
-            self._stop is None
-            and self._error is None
-            and time.monotonic() < self._alarm
-            and not self._shutting_down()
-        ):
+        if not self.is_due:
             return None
         self.is_answered = True
         return self._why()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `check` might say something else than None; it has not been asked by that."""
+        return (
+            self._stop is not None
+            or self._error is not None
+            or time.monotonic() >= self._alarm
+            or self._shutting_down()
+        )
 
     def _why(self) -> Stop | None:
         if self._error is not None:

@@ -14,7 +14,8 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from talweg.v1.jobs_pb2 import Event, GuardDecision, LogLine, MetricSummary, Progress, Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.weights_pb2 import TakenWeights
-from talweg.worker.data import DataBundle, StoredInfo
+from talweg.worker.data import DataBundle
+from talweg.worker.data.bundle import facts_of
 from talweg.worker.execution.summaries import MetricSummaries
 from talweg.worker.execution.thinning import Thinning, metric_event
 from talweg.worker.tracking.spool import Point, SpoolWriter, now_ms, table_file
@@ -22,15 +23,6 @@ from talweg.worker.training.interface import Table
 
 _MAX_LOG_LENGTH = 10_000
 _MAX_LOG_LINES = 10_000
-
-
-def _facts_of(stored: StoredInfo) -> dict[str, Any]:
-    """Return what the tracking tells of a user's data set, whichever job reads it."""
-    return {
-        "label": stored.label,
-        "num_samples": stored.num_samples,
-        "columns": dict(stored.columns),
-    }
 
 
 @dataclass(frozen=True)
@@ -77,18 +69,11 @@ class JobReporter:
     def data(self, bundle: DataBundle) -> None:
         """Take the data, once, before the first step."""
         self.bundle = bundle
-        self._spool.data(
-            name=bundle.name,
-            digest=bundle.digest,
-            num_train=len(bundle.train),
-            num_validation=len(bundle.validation),
-            num_test=len(bundle.test),
-            input_shape=list(bundle.inputs.shape),
-            num_targets=bundle.num_targets,
-            class_names=list(bundle.class_names),
-            target_names=list(bundle.target_names),
-            **({} if bundle.stored is None else {"stored": _facts_of(bundle.stored)}),
-        )
+        self.data_facts(facts_of(bundle))
+
+    def data_facts(self, facts: Mapping[str, Any]) -> None:
+        """Take what is to be told of the data, once, before the first step."""
+        self._spool.data(**facts)
 
     def computed(self, parameters: Mapping[str, str]) -> None:
         """Take what the data alone could tell, by name, such as class weights."""

@@ -1,20 +1,26 @@
 """All plug-ins of this environment with what they say of themselves.
 
 To know that, they must be loaded, which runs their code. That is done in a process of its own, so
-that one that crashes, ends its process or never comes back costs the worker nothing.
+that one that crashes, ends its process or never comes back costs the worker nothing. It has none
+of the worker's secrets, and sees no files but those of Python and its packages.
 """
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from talweg.spec.plugins import KINDS, PluginKind
 from talweg.v1.plugins_pb2 import PluginDeclaration
+from talweg.worker.confinement.confining import MODE, READ, confine_unless_off
+from talweg.worker.confinement.environment import cleaned
 from talweg.worker.plugins.describing import described, located
+from talweg.worker.settings import Settings
 
 _LONGEST_LOAD = 120.0
 _MOST_SAID = 500
@@ -49,6 +55,7 @@ def installed(*, longest_load: float = _LONGEST_LOAD) -> list[PluginDeclaration]
 
 def main(first: int) -> None:
     """Load the plug-ins from one on, and write a line of JSON for each to the standard output."""
+    confine_unless_off(writable=[Path.home()])
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # What plug-ins print is none of it.
     os.dup2(2, 1)
@@ -80,12 +87,14 @@ def _declaration(kind: PluginKind, entry: EntryPoint) -> PluginDeclaration:
 
 def _load(first: int, timeout: float) -> tuple[list[PluginDeclaration], str]:
     """Load plug-ins in another process; return those that were, and why it went no further."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-P", "-m", "talweg.worker.plugins", str(first)]
+    passed = Settings.from_env().sandbox_env
     try:
-        done = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, timeout=timeout, check=False
-        )
+        with tempfile.TemporaryDirectory(prefix="talweg-plugins-") as home:
+            environment = cleaned((MODE, READ, *passed)) | {"HOME": home, "TMPDIR": home}
+            done = subprocess.run(
+                command, env=environment, stdout=subprocess.PIPE, timeout=timeout, check=False
+            )
         output, problem = done.stdout, f"it ended its process with status {done.returncode}"
         if done.returncode < 0:
             problem = f"its process was killed by signal {-done.returncode}"

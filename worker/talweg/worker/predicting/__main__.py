@@ -15,6 +15,7 @@ import grpc
 
 from talweg.v1.workers_pb2 import FinishPredictionRequest, TakePredictionRequest
 from talweg.worker.channels import Channel, ServerAwayError, call
+from talweg.worker.confinement.privileges import hide_memory
 from talweg.worker.parents import die_with_parent
 from talweg.worker.predicting.answering import answer
 from talweg.worker.settings import Settings
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 def main() -> None:
     """Take a prediction, have it computed, and report what it gave."""
     die_with_parent(int(sys.argv[1]))
+    hide_memory()
     os.nice(_NICENESS)
     arguments = json.load(sys.stdin)
     until = arguments["until"]

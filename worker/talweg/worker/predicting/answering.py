@@ -14,6 +14,7 @@ from talweg.blobs import Blobs, StoredArtifact, read_artifacts
 from talweg.spec.local.environment import without_secrets
 from talweg.spec.predictions import ENDINGS, MAX_PREDICTIONS_BYTES
 from talweg.v1.workers_pb2 import FinishPredictionRequest, TakePredictionResponse
+from talweg.worker.confinement.confining import MODE, READ
 from talweg.worker.errors import NoModelError
 from talweg.worker.predicting import folder as files
 from talweg.worker.settings import OFFLINE, Settings
@@ -132,7 +133,10 @@ def _compute(folder: Path, memory_bytes: int, until: float) -> tuple[int, bytes]
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         # Where plug-ins of models are, but no credentials.
-        env=without_secrets("PYTHONPATH") | _ENVIRONMENT | OFFLINE,
+        env=without_secrets("PYTHONPATH", MODE, READ)
+        | {"TMPDIR": str(folder)}
+        | _ENVIRONMENT
+        | OFFLINE,
         start_new_session=True,
     )
     try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from talweg.spec.predictions import ARRAY, ENDINGS
 from talweg.v1.workers_pb2 import FinishPredictionRequest, TakePredictionResponse
+from talweg.worker.confinement.confining import confine_unless_off
 from talweg.worker.errors import UserSpecError
 from talweg.worker.parents import die_with_parent
 from talweg.worker.predicting import folder as files
@@ -35,6 +36,8 @@ def main() -> None:
     parent, folder, memory_bytes, seconds = sys.argv[1:]
     die_with_parent(int(parent))
     _set_limits(int(memory_bytes), float(seconds))
+    # The model may be a plug-in's.
+    confine_unless_off(writable=[Path(folder)])
     result = compute(Path(folder))
     (Path(folder) / files.RESULT).write_bytes(result.SerializeToString())
 

@@ -14,6 +14,7 @@ from types import FrameType
 
 from talweg.spec.identity.secrets import read_secret
 from talweg.spec.private import make_private_folder
+from talweg.worker.confinement.privileges import hide_memory
 from talweg.worker.parents import die_with_parent
 from talweg.worker.settings import Settings
 
@@ -47,6 +48,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if len(sys.argv) > 1:
         die_with_parent(int(sys.argv[1]))
+    hide_memory()
     settings = Settings.from_env()
     make_private_folder(settings.spool_dir)
     lock = os.open(settings.spool_dir / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -128,6 +128,22 @@ class NoStore:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What is kept of a run that has succeeded, as its spec asks for."""
+
+    shown: Mapping[str, Tensor] = field(default_factory=dict)
+    """What the task's plots are drawn from, by name."""
+    weights: Mapping[str, Tensor] | None = None
+    """The model's parameters and buffers; None where no model is kept."""
+    description: Mapping[str, Any] | None = None
+    """With weights, what the model is built from again: JSON values."""
+    example: Tensor | None = None
+    """With weights, a few inputs as they come from the data."""
+    is_of_images: bool = False
+    """Whether it takes images."""
+
+
+@dataclass(frozen=True)
 class Result:
     """How a run ended, and what it leaves."""
 
@@ -158,6 +174,8 @@ class Result:
     """On success what the task's plots of the test data are drawn from, by name."""
     replay: ReplayReport | None = None
     """What a replay has shown."""
+    kept: Kept | None = None
+    """What is kept of it, where it ran in another process and that has put it together."""
 
 
 class NullReporter:

@@ -132,7 +132,7 @@ def run(
         try:
             return job.carry_out(rank, [warning.kind for warning in warned])
         except (UserSpecError, ProcessFailedError, StoreAwayError) as exc:
-            return _failed(exc)
+            return result_of_error(exc)
         except (MemoryError, RuntimeError) as exc:
             operator = determinism.refused(exc)
             if operator is not None:
@@ -306,7 +306,8 @@ def _diverged(divergence: Divergence, *, steps: int) -> Result:
     )
 
 
-def _failed(exc: UserSpecError | ProcessFailedError | StoreAwayError) -> Result:
+def result_of_error(exc: UserSpecError | ProcessFailedError | StoreAwayError) -> Result:
+    """Return how a run ends that the spec, or a store that is away, keeps from its end."""
     if isinstance(exc, StoreAwayError):
         return Result(
             Job.QUEUED, Outcome.SERVICE, f"Returned to the queue before it started: {exc}"

@@ -1,0 +1,88 @@
+"""A job in the sandbox is the job that it is elsewhere: bit for bit, interrupted or not."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from tests._plugins import write_package
+from tests.worker._jobs import tiny_spec
+from tests.worker.sandbox._running import MemoryStore, Told, run
+
+from talweg.v1.jobs_pb2 import Job
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker import diagnostics
+from talweg.worker.sandbox.sandbox import Sandbox
+from talweg.worker.settings import Settings
+from talweg.worker.training.interface import NeverStop
+from talweg.worker.training.kept import kept_of
+
+pytestmark = pytest.mark.faults
+
+MODEL = """
+from torch import nn
+
+def make(parameters, context):
+    width = context.input_shape[0]
+    return nn.Sequential(nn.Linear(width, 8), nn.Dropout(0.2), nn.Linear(8, context.num_outputs))
+"""
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    folder = tmp_path_factory.mktemp("sandbox")
+    write_package(folder / "site", "plain_model", MODEL, {"talweg.models:plain": "make"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder / "site")
+        settings = Settings(blobs=str(folder / "blobs"), data_cache=folder / "cache")
+        sandbox = Sandbox(settings)
+        yield sandbox
+        sandbox.close()
+
+
+def spec_of(steps: int = 40, processes: int = 1) -> JobSpec:
+    return tiny_spec(
+        model={"plugin": "plain"},
+        training={"steps": steps, "batch_size": 16, "log_every_steps": 1},
+        outputs={"model": True, "plots": True},
+        resources={"processes": processes},
+    )
+
+
+def losses(told: Told) -> list[tuple[int, float]]:
+    return told.series("train/loss")
+
+
+def test_an_interrupted_job_ends_as_if_nothing_had_happened(sandbox: Sandbox) -> None:
+    torch.set_num_threads(1)
+    spec, elsewhere, whole, first, second = spec_of(), Told(), Told(), Told(), Told()
+    plain = diagnostics.run(spec, report=elsewhere, control=NeverStop(), device="cpu")
+    assert elsewhere.bundle is not None
+    kept = kept_of(plain, spec, elsewhere.bundle)
+    done = run(sandbox, spec, report=whole)
+    store = MemoryStore()
+    stopped = run(sandbox, spec, report=first, stop_at=5, store=store)
+    assert stopped.state == Job.QUEUED
+    assert store.kept is not None
+    resumed = run(sandbox, spec, report=second, store=store)
+    assert losses(elsewhere) == losses(whole)
+    assert losses(whole)[-1] == losses(second)[-1]
+    assert second.points[0][0] > 1
+    for result in (done, resumed):
+        assert result.state == Job.SUCCEEDED
+        assert result.kept is not None
+        assert result.kept.weights is not None
+        assert kept.weights is not None
+        assert result.kept.weights.keys() == kept.weights.keys()
+        for name, tensor in kept.weights.items():
+            assert torch.equal(result.kept.weights[name], tensor)
+        assert result.kept.description == kept.description
+        assert result.kept.shown.keys() == kept.shown.keys()
+    assert whole.facts is not None
+    assert whole.facts["digest"] == elsewhere.bundle.digest
+
+
+def test_ranks_meet_in_the_sandbox(sandbox: Sandbox) -> None:
+    told = Told()
+    result = run(sandbox, spec_of(steps=5, processes=2), report=told)
+    assert result.state == Job.SUCCEEDED, result.message
+    assert told.steps == 5

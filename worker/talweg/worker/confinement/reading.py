@@ -1,0 +1,25 @@
+"""What a process needs to read so that Python, its packages and the device work."""
+
+import os
+import sys
+from pathlib import Path
+
+# Programs, libraries and settings of the system; nobody's data.
+_SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/etc", "/nix", "/snap"),
+    *("/sys", "/proc"),
+)
+_DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "dri", "kfd", "dxg")
+
+
+def of_python() -> tuple[Path, ...]:
+    """Return the folders of the system, of this Python and of the packages on its path."""
+    python = (sys.prefix, sys.base_prefix, sys.exec_prefix, *filter(None, sys.path))
+    libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
+    places = (*_SYSTEM, *python, *libraries)
+    return tuple(dict.fromkeys(Path(place) for place in places))
+
+
+def devices() -> tuple[Path, ...]:
+    """Return the devices that computing needs, which are written to as well."""
+    return tuple(path for name in _DEVICES for path in Path("/dev").glob(name))

@@ -1,0 +1,93 @@
+"""What a job in the sandbox reads of the blob store: what its spec names, and nothing else.
+
+Of a store that is a folder here, it may read those folders. Of another, the worker fetches copies
+into the job's own folder, which is the job's blob store then: so it needs neither credentials nor
+a network.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from talweg.blobs import Blobs, read_artifacts
+from talweg.spec import is_sha256, job_models
+from talweg.spec.stored import DatasetName
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.data.stored.cache import DamagedDataError, folder_of
+from talweg.worker.data.stored.opening import files_of
+from talweg.worker.errors import StoreAwayError
+
+_ANY_ATTEMPT = 2**31
+_WEIGHTS = "model/weights.safetensors"
+
+
+def digests_of(spec: JobSpec) -> set[str]:
+    """Return the digests of the stored data sets that a job reads."""
+    named = [spec.dataset.stored.digest]
+    if (weights := DatasetName.parse(spec.weights.stored)) is not None:
+        named.append(weights.digest or "")
+    # Names of folders are made of them.
+    return {digest for digest in named if is_sha256(digest)}
+
+
+def readable(spec: JobSpec, store: Path) -> Iterator[Path]:
+    """Yield the folders of a store on this machine that a job may read.
+
+    Args:
+        spec: Filled.
+        store: The store's folder.
+    """
+    yield from (store / folder_of(digest) for digest in digests_of(spec))
+    if spec.weights.job:
+        yield store / spec.weights.job / "artifacts"
+    yield from (store / model.job / "model" for _, model in job_models(spec))
+
+
+def fetch(spec: JobSpec, blobs: Blobs, target: Path) -> None:
+    """Copy what a job reads of a store that is elsewhere into a folder, as it lies there.
+
+    What is not there is left out: the job says so.
+
+    Args:
+        spec: Filled.
+        blobs: The store.
+        target: The folder.
+
+    Raises:
+        StoreAwayError: The store does not answer.
+    """
+    try:
+        for digest in digests_of(spec):
+            with suppress(FileNotFoundError, DamagedDataError), files_of(blobs, digest) as folder:
+                _link(folder, target / folder_of(digest))
+        for blob in _files_of_jobs(spec, blobs):
+            path = target / blob
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                blobs.get(blob, path)
+    except (OSError, ValueError) as exc:
+        raise StoreAwayError(f"the blob store is unreachable: {exc}") from exc
+
+
+def _files_of_jobs(spec: JobSpec, blobs: Blobs) -> Iterator[str]:
+    if spec.weights.job:
+        stored = read_artifacts(blobs, spec.weights.job, last=_ANY_ATTEMPT)
+        # A list of files stands beside the folder of its part.
+        for file in (each for each in stored.files if each.path == _WEIGHTS):
+            yield file.blob
+            yield file.blob.removesuffix(f"/{_WEIGHTS}") + ".json"
+    for _, model in job_models(spec):
+        folder = f"{model.job}/model"
+        yield from (f"{folder}/{name}" for name in blobs.names(folder))
+
+
+def _link(source: Path, target: Path) -> None:
+    """Have the files of a folder in another one too, without copying where that is possible."""
+    target.mkdir(parents=True)
+    for file in (each for each in source.iterdir() if not each.name.startswith(".")):
+        try:
+            os.link(file, target / file.name)
+        except OSError:
+            shutil.copyfile(file, target / file.name)
