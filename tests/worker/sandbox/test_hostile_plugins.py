@@ -159,7 +159,7 @@ def test_it_signals_nobody(place: Place, other: subprocess.Popen[bytes]) -> None
 
 
 def test_a_fork_bomb_ends_its_job(place: Place) -> None:
-    result = place.attack("forks", count=400, seconds=60, size=0)
+    result = place.attack("forks", count=400, seconds=600, size=0)
     assert (result.state, result.cause) == (Job.FAILED, Outcome.USER_SPEC)
     assert "The limit of 256 processes was reached: the job had " in result.message
 
@@ -177,7 +177,7 @@ def test_memory_is_limited_for_one_process(place: Place) -> None:
 
 
 def test_memory_is_limited_for_all_processes(place: Place) -> None:
-    result = place.attack("forks", count=5, seconds=60, size=2**29)
+    result = place.attack("forks", count=5, seconds=600, size=2**29)
     assert (result.state, result.cause) == (Job.FAILED, Outcome.OUT_OF_MEMORY)
     assert "The memory limit of 2 GiB was reached: the job's processes took " in result.message
 

@@ -1,5 +1,6 @@
 """A model in MLflow's own format: PyTorch flavour, as an exported program, no pickles."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,38 @@ def requirements() -> list[str]:
     return [f"mlflow=={mlflow.__version__}", f"torch=={torch_version}", f"numpy=={np.__version__}"]
 
 
+class _Made:
+    """A model that is in MLflow's format already, in a folder."""
+
+    __name__ = _OnCpu.__name__
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.is_saved = False
+
+    def save_model(self, path: str, mlflow_model: Model, **_: Any) -> None:
+        shutil.copytree(self._folder, path)
+        made = Model.load(path)
+        mlflow_model.flavors = made.flavors
+        mlflow_model.signature = made.signature
+        mlflow_model.metadata = made.metadata
+        mlflow_model.saved_input_example_info = made.saved_input_example_info  # type: ignore[assignment]
+        mlflow_model.save(str(Path(path) / "MLmodel"))
+        self.is_saved = True
+
+
+def write_model(model: Predictor, example: Tensor, folder: Path) -> None:
+    """Write a model as `log_model` does, and send it nowhere.
+
+    Args:
+        model: In evaluation mode, on the CPU.
+        example: At least two inputs.
+        folder: Where it is written; not there yet.
+    """
+    metadata, arguments = _described(model, example)
+    _OnCpu().save_model(str(folder), Model(metadata=metadata), **arguments)
+
+
 def log_model(
     model: Predictor, example: Tensor, *, run_id: str, model_id: str, tracking_uri: str
 ) -> None:
@@ -80,6 +113,41 @@ def log_model(
         UploadError: MLflow or its store has failed. What else is raised says that the model cannot
             be made.
     """
+    metadata, arguments = _described(model, example)
+    _log(
+        _OnCpu(),
+        run_id=run_id,
+        model_id=model_id,
+        tracking_uri=tracking_uri,
+        metadata=metadata,
+        **arguments,
+    )
+
+
+def log_made(folder: Path, *, run_id: str, model_id: str, tracking_uri: str) -> None:
+    """Store what `write_model` has written; it is not loaded here.
+
+    Args:
+        folder: Where it is.
+        run_id: The job's run.
+        model_id: Of the logged model to fill.
+        tracking_uri: MLflow's address.
+
+    Raises:
+        UploadError: MLflow or its store has failed.
+    """
+    _log(
+        _Made(folder),
+        run_id=run_id,
+        model_id=model_id,
+        tracking_uri=tracking_uri,
+        # Else MLflow would load it.
+        validate_serving_input=False,
+    )
+
+
+def _described(model: Predictor, example: Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what MLflow is told of a model, and what it is saved by."""
     with torch.inference_mode():
         outputs = model(example)
     signature = ModelSignature(
@@ -97,8 +165,19 @@ def log_model(
             metadata["outputs"] = output_names(description, outputs.shape[-1])
     if "table" in description:
         metadata["table"] = description["table"]
+    return metadata, {
+        "pytorch_model": model,
+        "input_example": example.numpy(),
+        "signature": signature,
+        "pip_requirements": requirements(),
+        "serialization_format": "pt2",
+    }
+
+
+def _log(
+    flavor: _OnCpu | _Made, *, run_id: str, model_id: str, tracking_uri: str, **arguments: Any
+) -> None:
     mlflow.set_tracking_uri(tracking_uri)
-    flavor = _OnCpu()
     try:
         Model.log(
             artifact_path=None,
@@ -107,12 +186,7 @@ def log_model(
             name=NAME,
             run_id=run_id,
             model_id=model_id,
-            pytorch_model=model,
-            input_example=example.numpy(),
-            metadata=metadata,
-            signature=signature,
-            pip_requirements=requirements(),
-            serialization_format="pt2",
+            **arguments,
         )
     except Exception as exc:
         if not flavor.is_saved:

@@ -17,7 +17,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 
 from talweg.spec.plugins import KINDS, PluginKind
 from talweg.v1.plugins_pb2 import PluginDeclaration
-from talweg.worker.confinement.confining import MODE, READ, confine_unless_off
+from talweg.worker.confinement.confining import MODE, READ, confine_unless_off, leave_network
 from talweg.worker.confinement.environment import cleaned
 from talweg.worker.plugins.describing import described, located
 from talweg.worker.settings import Settings
@@ -55,6 +55,7 @@ def installed(*, longest_load: float = _LONGEST_LOAD) -> list[PluginDeclaration]
 
 def main(first: int) -> None:
     """Load the plug-ins from one on, and write a line of JSON for each to the standard output."""
+    leave_network()
     confine_unless_off(writable=[Path.home()])
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # What plug-ins print is none of it.

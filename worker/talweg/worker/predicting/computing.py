@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from talweg.spec.predictions import ARRAY, ENDINGS
 from talweg.v1.workers_pb2 import FinishPredictionRequest, TakePredictionResponse
-from talweg.worker.confinement.confining import confine_unless_off
+from talweg.worker.confinement.confining import confine_unless_off, leave_network
 from talweg.worker.errors import UserSpecError
 from talweg.worker.parents import die_with_parent
 from talweg.worker.predicting import folder as files
@@ -37,6 +37,7 @@ def main() -> None:
     die_with_parent(int(parent))
     _set_limits(int(memory_bytes), float(seconds))
     # The model may be a plug-in's.
+    leave_network()
     confine_unless_off(writable=[Path(folder)])
     result = compute(Path(folder))
     (Path(folder) / files.RESULT).write_bytes(result.SerializeToString())

@@ -139,15 +139,22 @@ class ForkServer:
 
     def _start(self) -> None:
         self._control, theirs = socket.socketpair()
-        self._process = subprocess.Popen(
-            # -P: the working folder must not shadow modules.
-            [sys.executable, "-P", "-m", _MODULE, str(os.getpid())],
-            stdin=theirs.fileno(),
-            env=cleaned(self._passed) | {"OMP_NUM_THREADS": "1"},
-            cwd="/",
-            start_new_session=True,
-        )
-        theirs.close()
+        try:
+            self._process = subprocess.Popen(
+                # -P: the working folder must not shadow modules.
+                [sys.executable, "-P", "-m", _MODULE, str(os.getpid())],
+                stdin=theirs.fileno(),
+                env=cleaned(self._passed) | {"OMP_NUM_THREADS": "1"},
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as exc:
+            self.close()
+            raise ForkServerError(
+                f"no process can be started for jobs with plug-ins: {exc}"
+            ) from exc
+        finally:
+            theirs.close()
         until = time.monotonic() + _START_SECONDS
         while not self._lines():
             if self._process.poll() is not None or time.monotonic() > until:

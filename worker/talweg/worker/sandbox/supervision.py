@@ -94,7 +94,7 @@ class Supervision:
         self._exchange = Exchange(folder / scratch.EXCHANGE, most_bytes=most)
         self._flag = (folder / scratch.STOP).open("r+b", buffering=0)
         self._wants_answer = False
-        self._look_at = self._weigh_at = 0.0
+        self._count_at = self._measure_at = self._weigh_at = 0.0
         self._killed_before = cgroups.num_killed()
 
     def carry_out(self) -> Result:
@@ -324,22 +324,29 @@ class Supervision:
 
     def _limit_reached(self) -> Result | None:
         now = time.monotonic()
-        if now < self._look_at or not usage.can_see():
+        if now < self._count_at or not usage.can_see():
             return None
+        self._count_at = now + _LOOK_SECONDS
         processes, bounds = self._server.processes(), self._bounds
         if len(processes) > bounds.processes:
             return limits.processes_reached(bounds, len(processes))
-        memory = usage.memory_of(processes, bounds.memory_bytes)
-        if bounds.memory_bytes and memory > bounds.memory_bytes:
-            return limits.memory_reached(bounds, memory)
-        self._look_at = now + max(_LOOK_SECONDS, (time.monotonic() - now) / _SHARE)
-        if now < self._weigh_at:
-            return None
-        # What it tells ends on a disk as well.
-        disk = usage.disk_of(self._folder) + self._connection.num_bytes
-        took = time.monotonic() - now
-        self._weigh_at = now + max(_DISK_SECONDS, took / _SHARE)
-        return limits.disk_reached(bounds, disk) if disk > bounds.disk_bytes else None
+        if bounds.memory_bytes and now >= self._measure_at:
+            memory = usage.memory_of(processes, bounds.memory_bytes)
+            self._measure_at = _next_look(now, _LOOK_SECONDS)
+            if memory > bounds.memory_bytes:
+                return limits.memory_reached(bounds, memory)
+        if now >= self._weigh_at:
+            # What it tells ends on a disk as well.
+            disk = usage.disk_of(self._folder) + self._connection.num_bytes
+            self._weigh_at = _next_look(now, _DISK_SECONDS)
+            if disk > bounds.disk_bytes:
+                return limits.disk_reached(bounds, disk)
+        return None
+
+
+def _next_look(started: float, period: float) -> float:
+    """Return when to look again, later where looking takes long."""
+    return started + max(period, (time.monotonic() - started) / _SHARE)
 
 
 class OwnError(WorkerError):

@@ -200,22 +200,26 @@ def _send_model(
     save: Callable[[], None],
 ) -> None:
     # A delivery without models never loads torch.
-    from talweg.worker.artifacts import mlflow_flavour, predictor  # noqa: PLC0415
+    from talweg.worker.artifacts import made_apart, mlflow_flavour, predictor  # noqa: PLC0415
 
     if not state.model_id:
         state.model_id = _find_or_create_model(spec, run, runs, state, save)
         state.creating_model = False
         save()
-    model, example = predictor.load(attempt.folder), predictor.load_example(attempt.folder)
+    to = {
+        "run_id": run.run_id,
+        "model_id": state.model_id,
+        "tracking_uri": runs.tracking_uri,
+    }
     try:
-        with translated():
-            mlflow_flavour.log_model(
-                model,
-                example,
-                run_id=run.run_id,
-                model_id=state.model_id,
-                tracking_uri=runs.tracking_uri,
-            )
+        if made_apart.is_of_plugin(attempt.folder):
+            # Its code must not run where MLflow's password is.
+            with made_apart.made_apart(attempt.folder) as made, translated():
+                mlflow_flavour.log_made(made, **to)
+        else:
+            model = predictor.load(attempt.folder)
+            with translated():
+                mlflow_flavour.log_model(model, predictor.load_example(attempt.folder), **to)
     except mlflow_flavour.UploadError as exc:
         with uploading():
             raise exc.__cause__ or exc from None
