@@ -18,8 +18,8 @@ from tests.client.worker import Worker
 
 from talweg.client import Client
 from talweg.client.cli._root import run
-from talweg.client.cli.commands.system import local
 from talweg.server.services import status as server_status
+from talweg.spec.local import room
 from talweg.v1 import jobs_pb2
 
 
@@ -151,7 +151,7 @@ def test_mlflow_disk_and_services(
     ended.wait()
     nobody = f"http://127.0.0.1:{free_port()}"
     stack.write_file(tracking=nobody, parts={"worker-0": ended.pid})
-    monkeypatch.setattr(local, "MIN_FREE_BYTES", 2**60)
+    monkeypatch.setattr(room, "MIN_FREE_BYTES", 2**60)
     done = talweg("status")
     assert f"{nobody} does not answer" in line_of(done.out, "MLflow")
     assert "tracking.log" in todo_of(done.out, "MLflow")

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,14 +84,23 @@ class Stack:
         return self.process.wait(180)
 
 
-def start_stack(folder: Path, **settings: str) -> Stack:
-    """Start `talweg up` in `folder` and return when it is ready."""
+def start_stack(folder: Path, *, before: Sequence[str] = (), **settings: str) -> Stack:
+    """Start `talweg up` in `folder` and return when it is ready.
+
+    Args:
+        folder: For its data, its state and its log.
+        before: A program and its arguments that becomes `talweg up`, as `env` does.
+        settings: Variables of its environment.
+    """
     data = folder / "data"
     env = {name: value for name, value in os.environ.items() if not name.startswith("TALWEG_")}
     env |= {"TALWEG_DATA": str(data), "XDG_STATE_HOME": str(folder / "state"), **settings}
     log = (folder / "up.log").open("wb")
     process = subprocess.Popen(
-        [*TALWEG, "up", "--data", str(data)], env=env, stdout=log, stderr=subprocess.STDOUT
+        [*before, *TALWEG, "up", "--data", str(data)],
+        env=env,
+        stdout=log,
+        stderr=subprocess.STDOUT,
     )
     log.close()
 

@@ -1,7 +1,11 @@
 """What holds of connections and transactions over either database."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
@@ -10,9 +14,12 @@ from sqlalchemy.exc import IntegrityError
 from tests.server.samples import Rules, spec
 
 from talweg.server.errors import DatabaseUnavailable, RequestIdReused
+from talweg.server.services.attempts.reaper import Reaper
 from talweg.server.services.submission.preparing import Submission
+from talweg.server.store.record import migrate, outages
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.schema import jobs
+from talweg.v1.jobs_pb2 import Job
 
 
 async def test_reads_by_one_connection_see_one_state(rules: Rules) -> None:
@@ -98,3 +105,59 @@ def test_postgresql_ends_what_takes_too_long(postgres_url: str) -> None:
     with pytest.raises(DatabaseUnavailable):
         slow()
     impatient.close()
+
+
+async def test_a_lock_of_another_program_is_said_and_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outages, "_LOCK_PATIENCE_MS", 50)
+    file = tmp_path / "talweg.db"
+    database = Database(f"sqlite:///{file}")
+    migrate.upgrade(database)
+    known = database.availability
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseUnavailable, match="locked by another program"):
+            await database.check()
+        # Those that stand behind are not held up one after another.
+        monkeypatch.setattr(outages, "_LOCK_PATIENCE_MS", 3_600_000)
+        with pytest.raises(DatabaseUnavailable, match="locked by another program"):
+            await database.check()
+        assert not known.has_been_back_for(0)
+        other.execute("ROLLBACK")
+    await database.check()
+    assert known.has_been_back_for(0)
+    assert not known.has_been_back_for(3600)
+    assert known.lock_patience_ms == 3_600_000
+    database.close()
+
+
+async def test_after_an_outage_workers_renew_their_leases_before_any_is_taken_back(
+    rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await rules.running()
+    rules.alter(row, lease_until=1)
+    known = rules.database.availability
+    reaper = Reaper(rules.database, max_lost_attempts=3, lease=timedelta(hours=1))
+    known.failed(DatabaseUnavailable("away"))
+    assert not await reaper._reap()
+    # That look has found the record well; the workers' time begins.
+    assert known.has_been_back_for(0)
+    assert not await reaper._reap()
+    assert rules.get(row).state == Job.RUNNING
+    monkeypatch.setattr(reaper, "_grace", 0.0)
+    assert await reaper._reap()
+    assert rules.get(row).state == Job.QUEUED
+
+
+async def test_a_database_that_hangs_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "_ROUND_S", 0.01)
+    monkeypatch.setattr(outages, "_SILENT_S", 0.05)
+    known = outages.Availability()
+    hangs: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    with pytest.raises(DatabaseUnavailable, match="with the same request_id"):
+        await known.answer(hangs)
+    assert hangs.cancelled()
+    answers: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    answers.set_result(7)
+    assert await known.answer(answers) == 7

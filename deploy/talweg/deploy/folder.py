@@ -55,7 +55,7 @@ class Folder:
     @property
     def uploads(self) -> Path:
         """Files that are being uploaded."""
-        return self.root / "uploads"
+        return self.root / data_folder.UPLOADS
 
     @property
     def broker(self) -> Path:
@@ -105,7 +105,7 @@ class Folder:
     @property
     def logs(self) -> Path:
         """One log per service."""
-        return self.root / "logs"
+        return self.root / data_folder.LOGS
 
     @property
     def run(self) -> Path:

@@ -200,6 +200,11 @@ class Blobs:
             self._files.invalidate_cache(whole)
             return int(self._files.size(whole))
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the store on this machine; None where it is elsewhere."""
+        return Path(self._root) if isinstance(self._files, LocalFileSystem) else None
+
     def local(self, path: str) -> Path | None:
         """Return where a file lies on this machine; None where the store is elsewhere.
 

@@ -45,7 +45,7 @@ class Component(_message.Message):
     PROBLEM_FIELD_NUMBER: _builtins.int
     REMEDY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"database", "broker", "workers" or "delivery"."""
+    """"database", "broker", "blobs" (blob store and uploads), "workers" or "delivery"."""
     ok: _builtins.bool
     """It works."""
     problem: _builtins.str

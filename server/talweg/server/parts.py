@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 
+from talweg.blobs import Blobs
 from talweg.server.broker import celery_app
 from talweg.server.events.hub import Hub
 from talweg.server.events.stream import EventStream
@@ -139,8 +140,17 @@ class Parts:
         self.dispatcher = Dispatcher(self.database, WakeUps(settings.broker_url, celery))
         self.presence = Presence(celery, self.dispatcher)
         self._predicting = PredictionControl(celery_app(settings.broker_url))
-        self._reaper = Reaper(self.database, max_lost_attempts=settings.max_lost_attempts)
+        self._reaper = Reaper(
+            self.database, max_lost_attempts=settings.max_lost_attempts, lease=settings.lease
+        )
         self._collection = CollectionService(self.database, keep_days=settings.keep_days)
+
+    def _own_folders(self) -> Sequence[Path]:
+        """Return the folders of blob store and uploads that are on this machine."""
+        with suppress(ImportError, ValueError):
+            if folder := Blobs(self._settings.blobs).folder:
+                return (folder, Path(self._settings.uploads))
+        return (Path(self._settings.uploads),)
 
     def _make_data(self) -> None:
         settings = self._settings
@@ -280,7 +290,10 @@ class Parts:
         )
         add_PredictionServiceServicer_to_server(PredictionServicer(predictions), server)
         add_SystemServiceServicer_to_server(
-            SystemServicer(StatusService(database, self.presence, tracking)), server
+            SystemServicer(
+                StatusService(database, self.presence, tracking, folders=self._own_folders())
+            ),
+            server,
         )
         self._add_stored_datasets(server)
         self._add_sweeps(server, comparison, answers)

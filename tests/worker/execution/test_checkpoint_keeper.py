@@ -215,6 +215,7 @@ def test_a_store_that_takes_nothing_stops_nothing(record: Record, tmp_path: Path
     blobs, record.blobs = record.blobs, Blobs("/dev/null/blobs")
     save(keeper, 20)
     assert "checkpoint of step 20 could not be saved" in record.teller.lines[-1]
+    assert "The last saved one, of step 10, is kept." in record.teller.lines[-1]
     record.report(keeper)
     assert record.steps == [10]
     record.blobs = blobs

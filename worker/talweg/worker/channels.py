@@ -37,6 +37,12 @@ _OPTIONS = (
 # Reasons with which the server refuses a call before it has read its request.
 _NOT_BEGUN = {"RATE_LIMITED", "TOO_MANY_CALLS"}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_SHORTEST_TRY = 0.05
+# Where a status has its details, and the reason by which a server says that its record is away.
+_DETAILS, _RECORD_AWAY = "grpc-status-details-bin", "DATABASE_UNAVAILABLE"
+
+RECORD_PATIENCE = 600.0
+"""For so many seconds a job goes on while the server answers that its record does not."""
 
 
 class ServerAwayError(WorkerError):
@@ -145,11 +151,19 @@ def _reason_of(error: grpc.RpcError) -> str:
     # In the stubs it is a type of grpcio's own that nobody can go through.
     metadata: Any = error.trailing_metadata() or ()
     for key, value in metadata:
-        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+        if key == _DETAILS and isinstance(value, bytes):
             for detail in status_pb2.Status.FromString(value).details:
                 if detail.Unpack(info):
                     return str(info.reason)
     return ""
+
+
+def is_record_away(error: grpc.RpcError) -> bool:
+    """Return whether the server itself answered, and its record does not.
+
+    Nobody is given a job meanwhile: that stands in the record.
+    """
+    return _reason_of(error) == _RECORD_AWAY
 
 
 def call(
@@ -158,6 +172,7 @@ def call(
     *,
     until: float,
     timeout: float = 5.0,
+    record_patience: float = 0.0,
     give_up: Callable[[], bool] = lambda: False,
     pause: Callable[[float], object] = time.sleep,
 ) -> A:
@@ -168,6 +183,8 @@ def call(
         request: Sent as it is each time.
         until: `time.monotonic()` after which it is no longer worth trying; at least one try.
         timeout: Seconds for one try.
+        record_patience: So many seconds longer it is tried while the server answers that its
+            record does not.
         give_up: Asked between tries.
         pause: Waits for so many seconds between tries.
 
@@ -175,15 +192,16 @@ def call(
         ServerAwayError: Nobody answered until then, or `give_up` said so.
         grpc.RpcError: The server refused.
     """
-    length = _FIRST_PAUSE
+    length, limit = _FIRST_PAUSE, until
     while True:
-        left = until - time.monotonic()
+        left = limit - time.monotonic()
         try:
-            return method(request, timeout=max(0.05, min(timeout, left)))
+            return method(request, timeout=max(_SHORTEST_TRY, min(timeout, left)))
         except grpc.RpcError as exc:
             if not is_away(exc):
                 raise
-            left = until - time.monotonic()
+            limit = until + record_patience if is_record_away(exc) else until
+            left = limit - time.monotonic()
             if left <= 0 or give_up():
                 raise ServerAwayError(f"no answer: {exc.details()}") from exc
         pause(min(length * random.uniform(0.5, 1.0), left))

@@ -17,6 +17,12 @@ TRACKING: Final = "mlflow"
 TRACKING_TOKEN: Final = "mlflow-token"
 """The file with the token that MLflow asks for."""
 
+UPLOADS: Final = "uploads"
+"""The folder of files that are being uploaded."""
+
+LOGS: Final = "logs"
+"""The folder of the services' logs."""
+
 TOKEN_KEY: Final = "token-key"
 """The file with the key of the record's hashes of tokens."""
 

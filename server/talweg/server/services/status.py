@@ -1,8 +1,10 @@
 """What works, what does not, and what to do about it."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -13,6 +15,7 @@ from talweg.server.queueing.presence import WorkerAnswer
 from talweg.server.store import overview
 from talweg.server.store.overview import Backlog
 from talweg.server.store.record.database import Database
+from talweg.spec.local.room import why_no_room
 from talweg.v1.jobs_pb2 import Job
 
 # A result is under way for a while before this says that MLflow does not take it.
@@ -105,14 +108,23 @@ class _Record:
 class StatusService:
     """Finds out what works."""
 
-    def __init__(self, database: Database, workers: Workers, deliveries: Deliveries) -> None:
+    def __init__(
+        self,
+        database: Database,
+        workers: Workers,
+        deliveries: Deliveries,
+        *,
+        folders: Sequence[Path] = (),
+    ) -> None:
         """Keep its collaborators.
 
         Args:
             database: The record.
             workers: Asks the workers.
             deliveries: Knows how fast results arrive in MLflow.
+            folders: Of the blob store and of uploads, where they are on this machine.
         """
+        self._folders = folders
         self._database = database
         self._workers = workers
         self._deliveries = deliveries
@@ -130,7 +142,8 @@ class StatusService:
                 "database",
                 f"the record cannot be read or written: {getattr(exc.__cause__, 'orig', exc)}",
                 "Check that its disk has free space and its folder can be written, or that "
-                "PostgreSQL runs (TALWEG_DATABASE_URL).",
+                "PostgreSQL runs (TALWEG_DATABASE_URL), and that no other program holds a lock on "
+                "it. Jobs that run go on for ten minutes meanwhile.",
             )
         answers = await self._workers.workers()
         workers = _states(answers or {}, record.running)
@@ -141,6 +154,7 @@ class StatusService:
             components=(
                 database,
                 broker,
+                await asyncio.to_thread(_blobs, self._folders),
                 _workers(workers, record.jobs, knows_workers=answers is not None),
                 _delivery(record.backlog, rate),
             ),
@@ -165,6 +179,25 @@ class StatusService:
 def _read(connection: Connection) -> _Record:
     return _Record(
         overview.running(connection), overview.backlog(connection), overview.open_jobs(connection)
+    )
+
+
+def _blobs(folders: Sequence[Path]) -> Component:
+    problems = []
+    for folder in folders:
+        try:
+            why = why_no_room(folder)
+        except OSError as exc:
+            why = f"{folder} cannot be read: {exc.strerror}"
+        if why:
+            problems.append(why)
+    if not problems:
+        return Component("blobs")
+    return Component(
+        "blobs",
+        f"{'; '.join(problems)}: checkpoints, models and uploads may not be stored",
+        "Free space there. Jobs go on; what they could not store, their next checkpoint included, "
+        "is then stored by itself.",
     )
 
 

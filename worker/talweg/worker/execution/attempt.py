@@ -21,7 +21,7 @@ from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import Resources
 from talweg.v1.workers_pb2 import Assignment, FinishJobRequest
 from talweg.worker import diagnostics
-from talweg.worker.channels import Channel, ServerAwayError, call
+from talweg.worker.channels import RECORD_PATIENCE, Channel, ServerAwayError, call
 from talweg.worker.environment import environment, environment_message
 from talweg.worker.execution import outcomes
 from talweg.worker.execution.checkpoints.keeper import CheckpointKeeper
@@ -337,21 +337,24 @@ class _Attempt:
         return FinishJobRequest(lease=self._lease, outcome=outcome, last_report=report)
 
     def _send(self, request: FinishJobRequest) -> None:
-        finish = self._here.channel.workers.FinishJob
         tells_kept = request.last_report.HasField("kept")
         try:
-            call(finish, request, until=self._keeper.lease_end)
+            self._tell_end(request)
         except grpc.RpcError as exc:
             if exc.code() not in _REFUSALS or not request.HasField("last_report"):
                 raise
             log.error("%s: the last report was refused: %s", self._lease.job, exc.details())
             self._keeper.tell_the_rest()
             request.ClearField("last_report")
-            call(finish, request, until=self._keeper.lease_end)
+            self._tell_end(request)
         else:
             self._keeper.last_was_taken()
         if tells_kept:
             self._checkpoints.clean_up()
+
+    def _tell_end(self, request: FinishJobRequest) -> None:
+        finish, until = self._here.channel.workers.FinishJob, self._keeper.end
+        call(finish, request, until=until, record_patience=RECORD_PATIENCE)
 
     def _cut_off(self, stop: Stop) -> None:
         """End the attempt from the lease's thread, since its own does not come to a step."""

@@ -34,6 +34,8 @@ class JobControl:
         self._limit = time_limit
         self._limit_end = _NEVER if time_limit is None else self._started + time_limit
         self._lease_end = lease_end
+        # While the record is away, past the lease's end.
+        self._may_go_on_until = lease_end
         self._alarm = min(self._limit_end, self._lease_end)
         self._stop: Stop | None = None
         self._error: Exception | None = None
@@ -68,7 +70,7 @@ class JobControl:
             now = time.monotonic()
             if self._shutting_down():
                 self._stop = Stop("shutdown", "the worker is shutting down")
-            elif now >= self._lease_end:
+            elif now >= self._may_go_on_until:
                 self._stop = Stop("lost", "the lease could not be renewed in time")
             elif now >= self._limit_end:
                 self._stop = Stop("time_limit", f"{self._limit:g} s")
@@ -100,7 +102,7 @@ class JobControl:
         """Count the time that earlier attempts have trained."""
         self._started -= seconds
         self._limit_end -= seconds
-        self._alarm = min(self._limit_end, self._lease_end)
+        self._alarm = min(self._limit_end, self._may_go_on_until)
 
     def holds_lease(self) -> bool:
         """Return whether no other attempt can have begun."""
@@ -118,4 +120,13 @@ class JobControl:
             lease_end: As at the start.
         """
         self._lease_end = lease_end
-        self._alarm = min(self._limit_end, lease_end)
+        self.go_on_until(lease_end)
+
+    def go_on_until(self, end: float) -> None:
+        """Let the attempt go on without a lease: nobody can be given one.
+
+        Args:
+            end: `time.monotonic()` at which it must stop unless this is moved again.
+        """
+        self._may_go_on_until = end
+        self._alarm = min(self._limit_end, end)

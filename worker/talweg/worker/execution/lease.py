@@ -3,7 +3,8 @@
 The attempt must not go on where another may have begun:
 
 - a call that is refused as stale (ABORTED) stops the attempt at its next step;
-- so does a server that cannot be reached for 0.9 of the lease;
+- so does a server that cannot be reached for 0.9 of the lease. While it answers that its record
+  is away the attempt goes on, since nobody can be given the job, but removes no checkpoint;
 - code that never comes to its next step is cut off with its process, after its grace period, or
   5 s after its time limit;
 - and so is code that holds the interpreter's lock, and with it this thread, for a whole lease.
@@ -25,7 +26,7 @@ import grpc
 
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.workers_pb2 import Lease, ReportProgressRequest, ReportProgressResponse
-from talweg.worker.channels import Channel, call, is_away
+from talweg.worker.channels import RECORD_PATIENCE, Channel, call, is_away, is_record_away
 from talweg.worker.execution.checkpoints.keeper import CheckpointKeeper
 from talweg.worker.execution.control import JobControl
 from talweg.worker.execution.outbox import Outbox
@@ -89,6 +90,7 @@ class LeaseKeeper:
         self._time_to_live = time_to_live
         self.renewed_at = claimed_at
         """`time.monotonic()` before the last successful renewal."""
+        self._record_away_at = float("-inf")
         self._control, self._reporter = control, reporter
         self._checkpoints = checkpoints
         self._cut_off, self._end_process = cut_off, end_process
@@ -133,6 +135,7 @@ class LeaseKeeper:
             ReportProgressRequest(lease=self._lease),
             until=until,
             timeout=self._timeout,
+            record_patience=RECORD_PATIENCE,
         )
         self._renewed(sent_at, response)
 
@@ -202,13 +205,19 @@ class LeaseKeeper:
     def _call(self, report: ReportProgressRequest) -> None:
         sent_at = time.monotonic()
         method = self._channel.workers.ReportProgress
-        call(method, report, until=self.lease_end, timeout=self._timeout)
+        call(
+            method,
+            report,
+            until=self.end,
+            timeout=self._timeout,
+            record_patience=RECORD_PATIENCE,
+        )
         self.renewed_at = sent_at
 
     @property
-    def lease_end(self) -> float:
-        """`time.monotonic()` at which the lease runs out."""
-        return self.renewed_at + self._time_to_live
+    def end(self) -> float:
+        """`time.monotonic()` at which another attempt may begin, as far as is known."""
+        return max(self.renewed_at, self._record_away_at) + self._time_to_live
 
     @property
     def _timeout(self) -> float:
@@ -264,6 +273,10 @@ class LeaseKeeper:
         try:
             response = self._channel.workers.ReportProgress(report, timeout=self._timeout)
         except grpc.RpcError as exc:
+            if is_record_away(exc) and sent_at < self.renewed_at + RECORD_PATIENCE:
+                self._record_away_at = sent_at
+                self._control.go_on_until(sent_at + SAFE_SHARE * self._time_to_live)
+                self._arm()
             return exc
         self._renewed(sent_at, response)
         return None
@@ -310,7 +323,7 @@ class LeaseKeeper:
     def _arm(self) -> None:
         """Arm the watchdog, which ends the process unless the lease is renewed in time."""
         faulthandler.dump_traceback_later(
-            max(0.1, self.lease_end - time.monotonic()), exit=True, file=_STDERR
+            max(0.1, self.end - time.monotonic()), exit=True, file=_STDERR
         )
 
 

@@ -5,6 +5,7 @@ Several servers may reap at once: each job is locked by the one that deals with 
 
 import asyncio
 import logging
+from datetime import timedelta
 
 from talweg.server.errors import DatabaseUnavailable
 from talweg.server.queueing.outage import Outage
@@ -16,20 +17,24 @@ from talweg.server.store.record.rows import JobRow
 log = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
+# After an outage of the record, in which no worker could renew its lease; at most a lease.
+_GRACE_S = 10.0
 _BATCH = 100
 
 
 class Reaper:
     """Looks at the leases every second."""
 
-    def __init__(self, database: Database, *, max_lost_attempts: int) -> None:
+    def __init__(self, database: Database, *, max_lost_attempts: int, lease: timedelta) -> None:
         """Keep its settings.
 
         Args:
             database: The record.
             max_lost_attempts: After so many lost workers a job ends as FAILED.
+            lease: How long a lease lasts.
         """
         self._database = database
+        self._grace = min(_GRACE_S, lease.total_seconds())
         self._max_lost_attempts = max_lost_attempts
 
     async def run(self) -> None:
@@ -40,12 +45,24 @@ class Reaper:
             try:
                 # A look that writes nothing keeps the writers free.
                 while await self._database.reading(queues.any_overdue):
-                    if not await self._database.writing(reap, self._max_lost_attempts):
+                    if not await self._reap():
                         break
             except DatabaseUnavailable as exc:
                 outage.failed(exc)
             else:
                 outage.passed()
+
+    async def _reap(self) -> bool:
+        """Deal with some of what is overdue; return whether there may be more."""
+        if not self._database.availability.has_been_back_for(self._grace):
+            # Workers that are well come first. Nobody else may write meanwhile.
+            await self._database.check()
+            return False
+        reaped = await self._database.writing(reap, self._max_lost_attempts)
+        for row in reaped:
+            if not row.cancel_requested:
+                log.warning("worker %s lost %s, attempt %d", row.worker, row.name, row.attempt)
+        return bool(reaped)
 
 
 def reap(tx: Transaction, max_lost_attempts: int) -> list[JobRow]:
@@ -68,7 +85,6 @@ def _reap(tx: Transaction, row: JobRow, max_lost_attempts: int) -> JobRow:
     if not lost:
         message = f"its worker {row.worker} did not stop it within the grace period"
         return endings.cancel(tx, row, message, ending="cut off")
-    log.warning("worker %s lost %s, attempt %d", row.worker, row.name, row.attempt)
     return endings.lose(
         tx,
         row,

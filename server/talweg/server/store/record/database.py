@@ -27,9 +27,11 @@ from sqlalchemy.pool import QueuePool
 
 from talweg.server.errors import BadSetting, DatabaseUnavailable
 from talweg.server.store.record.clock import current_time
+from talweg.server.store.record.outages import Availability, words
 from talweg.server.store.record.scope import OPTION, current_project
 from talweg.v1.jobs_pb2 import Event
 
+# Of commands, which nobody else waits for; the server's own patience is `Availability`'s.
 _BUSY_TIMEOUT_S = 30
 _NUM_READERS = 4
 _NUM_POSTGRES_WRITERS = 4
@@ -120,6 +122,8 @@ class Database:
             1 if sqlite else _NUM_POSTGRES_WRITERS, thread_name_prefix="sql-write"
         )
         self._readers = ThreadPoolExecutor(_NUM_READERS, thread_name_prefix="sql-read")
+        self.availability = Availability()
+        """Whether it answers, as far as `reading` and `writing` know."""
 
     @property
     def engine(self) -> Engine:
@@ -137,19 +141,26 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self, *, durable: bool = True, project: str | None = None) -> Iterator[Transaction]:
+    def write(
+        self,
+        *,
+        durable: bool = True,
+        project: str | None = None,
+        patience_ms: int = _BUSY_TIMEOUT_S * 1000,
+    ) -> Iterator[Transaction]:
         """Return a writing transaction; commits it, unless an exception leaves it.
 
         Args:
             durable: It must outlive a loss of power once this returns.
             project: Whose rows it sees; all if None.
+            patience_ms: How long SQLite waits for another program's lock, in milliseconds.
 
         Raises:
             DatabaseUnavailable: The database does not answer, or stayed locked.
         """
         with _translated(), self._engine.connect() as connection:
             options = {"talweg_write": True, "talweg_durable": durable, OPTION: project}
-            connection = connection.execution_options(**options)
+            connection = connection.execution_options(**options, talweg_patience_ms=patience_ms)
             with connection.begin():
                 transaction = Transaction(connection, connection.scalar(_NOW) or 0)
                 yield transaction
@@ -176,7 +187,8 @@ class Database:
                 connection = connection.execution_options(**{OPTION: project})
                 return operation(connection, *args, **kwargs)
 
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        loop = asyncio.get_running_loop()
+        return await self.availability.answer(loop.run_in_executor(self._readers, work))
 
     async def writing(
         self,
@@ -211,16 +223,24 @@ class Database:
 
         def work() -> R:
             for left in reversed(range(_TRIES)):
+                patience_ms = self.availability.lock_patience_ms
                 try:
-                    with self.write(durable=durable, project=project) as transaction:
-                        return operation(transaction)
+                    with self.write(
+                        durable=durable, project=project, patience_ms=patience_ms
+                    ) as transaction:
+                        result = operation(transaction)
                 except DatabaseUnavailable as exc:
                     # Nothing of it was done: the other one is through, and it may be tried again.
                     if not left or not _in_favour_of_another(exc.__cause__):
+                        self.availability.failed(exc)
                         raise
+                else:
+                    self.availability.was_written()
+                    return result
             raise AssertionError("the last try returns or raises")
 
-        return await asyncio.get_running_loop().run_in_executor(self._writers, work)
+        loop = asyncio.get_running_loop()
+        return await self.availability.answer(loop.run_in_executor(self._writers, work))
 
     async def check(self) -> None:
         """Read and write the record, changing nothing.
@@ -249,9 +269,7 @@ def _translated() -> Iterator[None]:
     except DBAPIError as exc:
         if not _is_passing(exc):
             raise
-        raise DatabaseUnavailable(
-            "the database is unreachable, or cannot be written; try again"
-        ) from exc
+        raise DatabaseUnavailable(words(exc)) from exc
 
 
 def _is_passing(error: DBAPIError) -> bool:
@@ -342,4 +360,8 @@ def _begin_sqlite(connection: Connection) -> None:
     if connection.info.get("synchronous") != synchronous:
         connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
         connection.info["synchronous"] = synchronous
+    patience_ms = options["talweg_patience_ms"]
+    if connection.info.get("patience_ms") != patience_ms:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience_ms}")
+        connection.info["patience_ms"] = patience_ms
     connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -247,13 +247,20 @@ class CheckpointKeeper:
             self._count += 1
             new = self._write(blobs, snapshot, summaries, untold, step=step, epoch=epoch)
         except (OSError, StoreAwayError) as exc:
-            self._teller.log(
-                LogLine.WARNING, f"The checkpoint of step {step} could not be saved: {exc}."
-            )
+            self._warn_unsaved(step, exc)
             return False
         new.for_good = self._is_for_good(step)
         self._tell(_last_ones([*retained, new], _NUM_LAST))
         return True
+
+    def _warn_unsaved(self, step: int, error: Exception) -> None:
+        saved = max((each.step for each in self._retained if not each.best), default=None)
+        last = "" if saved is None else f" The last saved one, of step {saved}, is kept."
+        log.warning("%s: the checkpoint of step %d could not be saved: %s", self._job, step, error)
+        self._warn(
+            f"The checkpoint of step {step} could not be saved: {error}. The job goes on, and "
+            f"saves its next one if it can.{last}"
+        )
 
     def _is_for_good(self, step: int) -> bool:
         every = self._spec.training.checkpoints.keep_every

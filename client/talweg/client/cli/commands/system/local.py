@@ -3,14 +3,24 @@
 import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
 from talweg.client._address import LocalStack
+from talweg.spec.local import data_folder
+from talweg.spec.local.room import why_no_room
 
-# Below it workers take no jobs.
-MIN_FREE_BYTES: Final = 64 * 2**20
+# Each may be on a disk of its own, or lead to one by a link.
+_FOLDERS: Final = (
+    data_folder.SPOOL,
+    data_folder.BLOBS,
+    data_folder.TRACKING,
+    data_folder.LOGS,
+    data_folder.UPLOADS,
+)
 _TIMEOUT_S: Final = 3.0
 
 Trouble = tuple[str, str]
@@ -41,16 +51,29 @@ def check_disk(folder: Path) -> tuple[str, str, str]:
     """Return the free space of a data folder in words, what is wrong, and what to do."""
     try:
         free = shutil.disk_usage(folder).free
+        full = [why for place in _of_own_disks(folder) if (why := why_no_room(place))]
     except OSError as error:
         return "", f"{folder} cannot be read: {error.strerror}", "Check its disk and its rights."
     text = f"{free / 2**30:.1f} GiB free" if free >= 2**30 else f"{free // 2**20} MiB free"
-    if free >= MIN_FREE_BYTES:
+    if not full:
         return text, "", ""
     return (
         text,
-        f"{text} in {folder}: workers take no jobs below {MIN_FREE_BYTES // 2**20} MiB",
-        "Free space on that disk; waiting jobs then start by themselves.",
+        f"{'; '.join(full)}: workers take no jobs without room for their results",
+        "Free space there; waiting jobs then start by themselves, and what could not be written "
+        "is written.",
     )
+
+
+def _of_own_disks(folder: Path) -> Iterator[Path]:
+    """Yield a data folder, and those in it that are on other file systems."""
+    devices: set[int] = set()
+    for place in (folder, *(folder / name for name in _FOLDERS)):
+        with suppress(FileNotFoundError):
+            device = place.stat().st_dev
+            if device not in devices:
+                devices.add(device)
+                yield place
 
 
 def check_services(stack: LocalStack) -> Trouble:

@@ -1,0 +1,36 @@
+"""Whether a folder's file system has room for what is written there."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+MIN_FREE_BYTES: Final = 64 * 2**20
+"""With less a folder counts as full."""
+MIN_FREE_FILES: Final = 100
+"""With room for fewer files (inodes) too."""
+
+
+def why_no_room(folder: Path) -> str:
+    """Say why a folder counts as full; empty where it has room.
+
+    Args:
+        folder: One that may have to be made yet.
+
+    Raises:
+        OSError: Its file system does not answer.
+    """
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    facts = os.statvfs(place)
+    free = facts.f_bavail * facts.f_frsize
+    if free < MIN_FREE_BYTES:
+        least = MIN_FREE_BYTES // 2**20
+        return f"{folder} has {free // 2**20} MiB of free space, and must have >= {least} MiB"
+    # A file system without a table of inodes says that it has none at all.
+    if facts.f_files and facts.f_favail < MIN_FREE_FILES:
+        return (
+            f"{folder} has room for {facts.f_favail} more files (inodes), and must have "
+            f">= {MIN_FREE_FILES}"
+        )
+    return ""
