@@ -8,6 +8,7 @@ import pytest
 
 from talweg.client import Client, Unavailable
 from talweg.client._address import ServerAddress, check, find
+from talweg.client._transport import channel_options
 
 
 def write_stack(folder: Path, server: str, pid: int | None = None) -> Path:
@@ -105,6 +106,35 @@ def test_address_of_another_form_is_refused(address: str) -> None:
 )  # fmt: skip
 def test_proxies_stand_aside_for_this_machine_alone(address: str, loopback: bool) -> None:
     assert ServerAddress(address).is_loopback is loopback
+
+
+@pytest.mark.parametrize(
+    ("address", "environ", "used"),
+    [
+        ("gpu.example:7070", {}, ""),
+        ("gpu.example:7070", {"http_proxy": "http://p"}, "http_proxy"),
+        ("gpu.example:7070", {"grpc_proxy": "http://p", "http_proxy": "http://q"}, "grpc_proxy"),
+        ("gpu.example:7070", {"https_proxy": "http://p", "no_proxy": ".example"}, ""),
+        # Which gRPC itself does not read.
+        ("gpu.example:7070", {"https_proxy": "http://p", "NO_PROXY": "a.org, gpu.example"}, ""),
+        ("gpu.example:7070", {"https_proxy": "http://p", "NO_PROXY": "*"}, ""),
+        ("gpu.example:7070", {"https_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, "https_proxy"),
+        ("10.1.2.3:7070", {"https_proxy": "http://p", "no_proxy": "10.0.0.0/8"}, ""),
+        ("[fd00::1]:7070", {"https_proxy": "http://p", "no_proxy": "fd00::/8"}, ""),
+        ("127.0.0.1:7070", dict.fromkeys(("grpc_proxy", "http_proxy"), "http://p"), ""),
+    ],
+)
+def test_whether_a_proxy_is_on_the_way(
+    address: str, environ: dict[str, str], used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = ServerAddress(address)
+    assert server.proxy(environ) == used
+    for name in ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert dict(channel_options(server))["grpc.enable_http_proxy"] == bool(used)
 
 
 def test_a_stack_file_of_another_user_is_not_believed(

@@ -117,9 +117,11 @@ def test_no_proxy_stands_between_services(
     folder: Folder, ports: Ports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "intranet.example")
+    monkeypatch.setenv("NO_PROXY", "store.example, intranet.example")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere.example")
     env = environment(EmbeddedPlan(folder, Settings(), ports, []), "worker-0")
-    assert env["no_proxy"].split(",") == ["intranet.example", "127.0.0.1", "localhost"]
+    exempt = ["intranet.example", "store.example", "127.0.0.1", "localhost", "::1"]
+    assert env["no_proxy"].split(",") == exempt
     assert env["NO_PROXY"] == env["no_proxy"]
     assert "MLFLOW_TRACKING_URI" not in env
 

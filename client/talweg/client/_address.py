@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
 from itertools import chain
 from pathlib import Path
 
@@ -29,6 +30,8 @@ DEFAULT_PORT = 7070
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?::(?P<port>\d{1,5}))?")
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+# gRPC itself does not read the last, which most other programs do.
+_EXEMPTING = ("no_grpc_proxy", "no_proxy", "NO_PROXY")
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,22 @@ class ServerAddress:
         environ = os.environ if environ is None else environ
         if self.is_loopback:
             return ""
-        # As gRPC looks for them: names of hosts count by their ends.
-        exempt = environ.get("no_grpc_proxy") or environ.get("no_proxy") or ""
-        host = self.address.rpartition("/")[2].rpartition(":")[0]
-        if any(host.endswith(end) for each in exempt.split(",") if (end := each.strip())):
+        exempt = next(filter(None, map(environ.get, _EXEMPTING)), "")
+        host = self.address.rpartition("/")[2].rpartition(":")[0].strip("[]")
+        if any(_covers(rule, host) for each in exempt.split(",") if (rule := each.strip())):
             return ""
         return next((name for name in _PROXIES if environ.get(name)), "")
+
+
+def _covers(rule: str, host: str) -> bool:
+    """Return whether a rule of no_proxy is about a host: *, a network, or the end of its name."""
+    if rule == "*":
+        return True
+    if "/" in rule:
+        with suppress(ValueError):
+            return ip_address(host) in ip_network(rule, strict=False)
+        return False
+    return host.endswith(rule)
 
 
 def find(

@@ -33,7 +33,7 @@ def channel_options(server: ServerAddress) -> list[tuple[str, int]]:
         ("grpc.min_reconnect_backoff_ms", 50),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-        ("grpc.enable_http_proxy", 0 if server.is_loopback else 1),
+        ("grpc.enable_http_proxy", 1 if server.proxy() else 0),
     ]
 
 

@@ -5,6 +5,7 @@ import warnings
 
 import click
 
+from talweg.spec.local.environment import past_proxies
 from talweg.worker.settings import DEVICES, OFFLINE, Settings
 
 
@@ -29,7 +30,7 @@ def worker(name: str | None, queues: str | None, device: str | None) -> None:
         _require_sandbox()
     os.environ["TALWEG_SPOOL_DIR"] = str(settings.spool_dir)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ |= OFFLINE
+    os.environ |= OFFLINE | past_proxies(os.environ)
     # With it SIGTERM would have Celery wait for half a minute, whether or not a job runs.
     os.environ.pop("REMAP_SIGTERM", None)
     raise SystemExit(_run(settings))

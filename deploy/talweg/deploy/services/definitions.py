@@ -17,6 +17,7 @@ from talweg.deploy.supervision.ports import HOST, Ports
 from talweg.deploy.supervision.processes import MARK
 from talweg.spec.broker import CUDA_QUEUE, DEFAULT_QUEUE
 from talweg.spec.identity.secrets import TOKEN, TOKEN_FILE, read_or_create_secret
+from talweg.spec.local.environment import past_proxies
 from talweg.spec.local.ready import READY_FILE
 
 BROKER, SERVER, TRACKING = "broker", "server", "tracking"
@@ -168,8 +169,6 @@ class EmbeddedPlan:
             TOKEN_FILE,
         )
         env = {name: value for name, value in os.environ.items() if name not in kept_back}
-        # No proxy may be used between services on one machine.
-        local = ",".join(filter(None, (env.get("no_proxy"), HOST, "localhost")))
         if self._settings.tracking_uri is None:
             # Beside the server, results arrive many times faster.
             env |= {
@@ -189,8 +188,8 @@ class EmbeddedPlan:
             "TALWEG_BLOBS": self._settings.blobs or str(self._folder.blobs),
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "PYTHONUNBUFFERED": "1",
-            "no_proxy": local,
-            "NO_PROXY": local,
+            # No proxy may be used between services on one machine.
+            **past_proxies(env),
         }
 
     def _broker(self) -> Service:

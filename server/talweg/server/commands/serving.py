@@ -11,6 +11,7 @@ from talweg.server.limits import raise_file_limit
 from talweg.server.serving import serve
 from talweg.server.settings import Settings
 from talweg.spec.identity.security import INSECURE
+from talweg.spec.local.environment import past_proxies
 
 
 @click.command()
@@ -24,6 +25,8 @@ def server(insecure: bool) -> None:
 
     It is configured by TALWEG_* variables; see docs/settings.md.
     """
+    # A broker or a blob store may be on this machine.
+    os.environ |= past_proxies(os.environ)
     with explained():
         env = {**os.environ, INSECURE: "1"} if insecure else os.environ
         settings = Settings.from_env(env)

@@ -13,6 +13,7 @@ import sys
 from types import FrameType
 
 from talweg.spec.identity.secrets import read_secret
+from talweg.spec.local.environment import past_proxies
 from talweg.spec.private import make_private_folder
 from talweg.worker.confinement.privileges import hide_memory
 from talweg.worker.parents import die_with_parent
@@ -37,7 +38,6 @@ _OTHER_CREDENTIALS = (
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_AUTH",
 )
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _NICENESS = 10
 # Less than `process.py` allows.
 _END_WITHIN = 2.0
@@ -59,7 +59,8 @@ def main() -> None:
         os.environ.setdefault(name, value)
     if settings.tracking_token_file is not None:
         _show_token(read_secret(settings.tracking_token_file))
-    _pass_by_proxies()
+    # Of an MLflow that is on this machine.
+    os.environ |= past_proxies(os.environ)
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s delivery: %(message)s"
     )
@@ -87,13 +88,6 @@ def _show_token(token: str) -> None:
     for name in _OTHER_CREDENTIALS:
         os.environ.pop(name, None)
     os.environ["MLFLOW_TRACKING_TOKEN"] = token
-
-
-def _pass_by_proxies() -> None:
-    """Reach an MLflow on this machine without the proxy for the web that the environment names."""
-    others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    own = ",".join(filter(None, (others, *_LOOPBACK)))
-    os.environ.update({"no_proxy": own, "NO_PROXY": own})
 
 
 if __name__ == "__main__":
