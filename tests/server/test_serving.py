@@ -18,7 +18,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from tests._parts import Server, running_server, wait_until
 from tests.server.samples import spec
 
-from talweg.server import serving
+from talweg.server import listener, serving
 from talweg.server.commands.record import db
 from talweg.server.commands.serving import server as server_command
 from talweg.server.events.stream import EventStream
@@ -84,6 +84,10 @@ async def test_ends_though_a_library_swallows_a_cancellation(
     await server.start()
     async with asyncio.timeout(120):
         await server.stop(0)
+
+
+async def test_it_greets_who_asks_whether_its_port_is_well(server: Server) -> None:
+    assert await listener.answers(server.address, is_secured=False, seconds=60)
 
 
 def test_what_was_answered_survives_a_kill(server: Server) -> None:

@@ -57,6 +57,7 @@ ServerError
 │   ├── IssuerUnavailable
 │   ├── SlowReader          a stream's responses were not taken
 │   ├── SilentCaller        a stream's messages did not come
+│   ├── ProcessLimit        the system starts no further process or thread
 │   └── ShuttingDown
 └── CannotStart             never reaches a client
     ├── BadSetting
@@ -385,6 +386,10 @@ class BlobsUnavailable(Unavailable):
 
 class IssuerUnavailable(Unavailable):
     """The issuer does not answer that would tell whether a token holds."""
+
+
+class ProcessLimit(Unavailable):
+    """The system starts no further process or thread for this server."""
 
 
 class ShuttingDown(Unavailable):

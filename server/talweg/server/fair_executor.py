@@ -3,9 +3,11 @@
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
+
+from talweg.server.threads import started_threads
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,13 +21,13 @@ class FairExecutor:
     """
 
     def __init__(self, num_threads: int, *, name: str) -> None:
-        """Start no thread yet.
+        """Start the threads.
 
         Args:
             num_threads: How many functions may run at once.
             name: What the threads' names begin with.
         """
-        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix=name)
+        self._threads = started_threads(num_threads, name=name)
         self._num_idle = num_threads
         # Those that wait, by caller; the caller whose turn is next stands first.
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()

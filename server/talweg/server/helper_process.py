@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from talweg.server.errors import InternalError
+from talweg.server.threads import as_process_limit
 from talweg.spec.local.environment import without_secrets
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,10 @@ class HelperProcess:
                 self._idle.cancel()
             try:
                 answer: dict[str, Any] = await asyncio.wait_for(self._answer(line), _SECONDS)
-            except (OSError, ValueError, TimeoutError) as exc:
+            except (OSError, RuntimeError, ValueError, TimeoutError) as exc:
+                if as_process_limit(exc) is not None:
+                    await self._end()
+                    raise
                 log.error("%s failed: %r", self._what, exc)
                 await self._end()
                 raise InternalError from exc

@@ -14,6 +14,7 @@ from talweg.server.errors import InvalidRequest, ServerError
 from talweg.server.excess import CallTooLong, SilentCaller, SlowReader
 from talweg.server.limits import too_large
 from talweg.server.statuses import INTERNAL, code_of, to_status
+from talweg.server.threads import as_process_limit
 from talweg.server.under_way import CallLimits, CallsUnderWay, Patience
 
 # As text, since grpc's classes are generic in their stubs alone.
@@ -220,6 +221,9 @@ def _status_of(error: Exception, method: str) -> status_pb2.Status:
         raise error
     if isinstance(error, ServerError):
         return to_status(error)
+    if (refused := as_process_limit(error)) is not None:
+        log.error("%s: %s: %s", method, error, refused)
+        return to_status(refused)
     log.error("%s failed", method, exc_info=error)
     return INTERNAL
 

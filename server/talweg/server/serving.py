@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,7 +13,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from sqlalchemy.exc import DBAPIError
 
-from talweg.server import limits
+from talweg.server import limits, listener
 from talweg.server.access import AccessInterceptor
 from talweg.server.errors import DatabaseUnavailable, PortTaken
 from talweg.server.health import HealthServicer
@@ -25,6 +26,7 @@ from talweg.server.reflection import add_reflection
 from talweg.server.settings import Settings
 from talweg.server.store import events
 from talweg.server.store.record import migrate
+from talweg.server.threads import started_threads
 from talweg.server.under_way import CallLimits
 from talweg.spec.local.ready import write_ready_file
 
@@ -34,7 +36,11 @@ _GRACE_S = 5.0
 _WATCH_CHECK_S = 1.0
 _HEALTH_CHECK_S = 2.0
 _RESTART_S = 1.0
+_LISTENER_CHECK_S, _LISTENER_PATIENCE_S, _MOST_SILENT = 5.0, 10.0, 3
+_SILENT_STATUS = 70
 _CANCEL_AGAIN_S = 0.5
+# For what blocks beside the record.
+_NUM_THREADS = 6
 
 
 class Server:
@@ -173,6 +179,25 @@ class Server:
                 outage.passed()
             await self._set_health(status)
 
+    async def check_listener(self) -> None:
+        """End this process once its port is silent for good; for one that is started anew."""
+        num_silent = 0
+        is_secured = self._settings.tls_cert_file is not None
+        while True:
+            await asyncio.sleep(_LISTENER_CHECK_S)
+            is_well = await listener.answers(
+                self.address, is_secured=is_secured, seconds=_LISTENER_PATIENCE_S
+            )
+            num_silent = 0 if is_well else num_silent + 1
+            if num_silent >= _MOST_SILENT:
+                log.critical(
+                    "no connection is taken at %s any more, mostly since the limit of processes "
+                    "was reached (ulimit -u); this process ends, to be started anew",
+                    self.address,
+                )
+                # Nothing is lost by it: what was answered is in the record.
+                os._exit(_SILENT_STATUS)
+
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for service in ("", *SERVICES):
             await self._health.set(service, status)
@@ -206,6 +231,7 @@ async def serve(settings: Settings) -> None:
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(started_threads(_NUM_THREADS, name="server"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     server = Server(settings)
@@ -213,7 +239,9 @@ async def serve(settings: Settings) -> None:
         await server.start()
         print(f"talweg server listens on {server.address}", flush=True)
         write_ready_file(settings.ready_file, address=server.address)
+        checking = asyncio.create_task(server.check_listener())
         await stopping.wait()
+        checking.cancel()
         log.info("stops")
     finally:
         await server.stop()

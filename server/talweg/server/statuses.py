@@ -81,6 +81,7 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.BrokerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE"),
     errors.BlobsUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BLOBS_UNAVAILABLE"),
     errors.IssuerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "ISSUER_UNAVAILABLE"),
+    errors.ProcessLimit: Mapped(grpc.StatusCode.UNAVAILABLE, "PROCESS_LIMIT"),
     errors.ShuttingDown: Mapped(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
     excess.SlowReader: Mapped(grpc.StatusCode.UNAVAILABLE, "SLOW_READER"),
     excess.SilentCaller: Mapped(grpc.StatusCode.UNAVAILABLE, "SILENT_CALLER"),

@@ -141,16 +141,23 @@ def given_back(jobs: Jobs, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "said"),
     [
-        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/x"),
-        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/x"), "disk is full"),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "disk is full"),
         # As safetensors says it.
-        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        (
+            RuntimeError("Error while serializing: I/O error: No space left on device"),
+            "disk is full",
+        ),
+        # As threads and processes that cannot be started do.
+        (RuntimeError("can't start new thread"), "ulimit -u"),
+        (RuntimeError("unable to start watchdog thread"), "ulimit -u"),
+        (BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), "ulimit -u"),
     ],
 )
-def test_a_disk_that_is_full_for_the_training_gives_the_job_back(
-    error: Exception, jobs: Jobs, worker: Worker, caplog: pytest.LogCaptureFixture
+def test_a_machine_that_is_full_for_the_training_gives_the_job_back(
+    error: Exception, said: str, jobs: Jobs, worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
     def breaks(spec: object, **_: object) -> Result:
         raise error
@@ -159,7 +166,7 @@ def test_a_disk_that_is_full_for_the_training_gives_the_job_back(
     worker.answer(run=breaks)
     job = jobs.get(name)
     assert job.state == Job.QUEUED
-    assert "the worker's disk is full" in job.waiting_reason
+    assert said in job.waiting_reason
     # All is known of it: no defect is to be looked for.
     assert not [record for record in caplog.records if record.exc_info]
 

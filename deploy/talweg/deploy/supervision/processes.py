@@ -104,7 +104,9 @@ class Guardian:
     def watch(self) -> None:
         """Restart the guardian process if it was killed."""
         if self._process is not None and self._process.poll() is not None:
-            self._revive()
+            # Where the limit of processes is reached, the next look tries again.
+            with contextlib.suppress(OSError):
+                self._revive()
 
     def _revive(self) -> None:
         self._process = subprocess.Popen(

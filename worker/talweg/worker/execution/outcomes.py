@@ -13,6 +13,8 @@ from talweg.worker.training import Result, Stop
 
 _MAX_MESSAGE = 4000
 _MAX_TRACEBACK = 9000
+# As `threading` and `faulthandler` say it.
+_NO_THREAD = ("can't start new thread", "unable to start watchdog thread")
 # The disk's, the user's share of it, and what this process may write.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -35,7 +37,8 @@ def of_result(result: Result) -> Outcome:
 def of_error(error: BaseException) -> Outcome:
     """Return what an exception means, and whose fault it is.
 
-    A full disk is the machine's trouble: the job goes back to the queue.
+    A full disk is the machine's trouble, and so is its limit of processes: the job goes back to
+    the queue.
     """
     message = f"{type(error).__name__}: {error}"
     cause = Outcome.SERVICE
@@ -45,6 +48,14 @@ def of_error(error: BaseException) -> Outcome:
             cause=cause,
             message=f"the worker's disk is full: free space there, or start a worker elsewhere. "
             f"{message}"[:_MAX_MESSAGE],
+        )
+    if _is_process_limit(error):
+        return Outcome(
+            state=Job.QUEUED,
+            cause=cause,
+            message="the worker cannot start a process or a thread, since its machine's limit is "
+            "reached (ulimit -u, or pids.max of its container): raise it, or start a worker "
+            f"elsewhere. {message}"[:_MAX_MESSAGE],
         )
     if isinstance(error, (UserSpecError, SpecError)):
         cause, message = Outcome.USER_SPEC, str(error)
@@ -59,6 +70,12 @@ def _is_disk_full(error: BaseException) -> bool:
         return error.errno in _NO_SPACE
     # Libraries that are not of Python's making have errors of their own.
     return os.strerror(errno.ENOSPC) in str(error)
+
+
+def _is_process_limit(error: BaseException) -> bool:
+    if isinstance(error, RuntimeError):
+        return str(error).startswith(_NO_THREAD)
+    return isinstance(error, BlockingIOError)
 
 
 def of_stop(stop: Stop) -> Outcome:

@@ -13,12 +13,12 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
 from talweg.server.errors import DiskFull, UploadOutOfPlace
+from talweg.server.threads import started_threads
 from talweg.spec.private import make_private_folder
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Staging:
         """
         self._folder = folder
         # Of its own, so that slow disks keep nobody from reading the record.
-        self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="upload")
+        self._threads = started_threads(_NUM_THREADS, name="upload")
         self._active: dict[str, StagedFile] = {}
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

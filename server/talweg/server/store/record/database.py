@@ -15,7 +15,6 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -29,6 +28,7 @@ from talweg.server.errors import BadSetting, DatabaseUnavailable
 from talweg.server.store.record.clock import current_time
 from talweg.server.store.record.outages import Availability, words
 from talweg.server.store.record.scope import OPTION, current_project
+from talweg.server.threads import started_threads
 from talweg.v1.jobs_pb2 import Event
 
 # Of commands, which nobody else waits for; the server's own patience is `Availability`'s.
@@ -118,10 +118,9 @@ class Database:
             if sqlite
             else self._engine.execution_options(isolation_level="REPEATABLE READ")
         )
-        self._writers = ThreadPoolExecutor(
-            1 if sqlite else _NUM_POSTGRES_WRITERS, thread_name_prefix="sql-write"
-        )
-        self._readers = ThreadPoolExecutor(_NUM_READERS, thread_name_prefix="sql-read")
+        num_writers = 1 if sqlite else _NUM_POSTGRES_WRITERS
+        self._writers = started_threads(num_writers, name="sql-write")
+        self._readers = started_threads(_NUM_READERS, name="sql-read")
         self.availability = Availability()
         """Whether it answers, as far as `reading` and `writing` know."""
 
