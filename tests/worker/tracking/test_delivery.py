@@ -20,6 +20,7 @@ from tests.worker.tracking.spools import (
 from talweg.spec import CheckpointName, job_id, parse
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.worker.settings import Settings
+from talweg.worker.tracking import spool
 from talweg.worker.tracking.delivery import Delivery
 from talweg.worker.tracking.job_delivery import ending
 from talweg.worker.tracking.spool import SpoolWriter
@@ -252,3 +253,27 @@ def test_one_spoilt_spool_does_not_keep_the_others(
     (run,) = runs_of(tracking, spec, assignment.lease.job)
     assert run.info.status == "FINISHED"
     assert spool_files(settings) == ["aaaa"]
+
+
+def test_a_run_ends_no_earlier_than_it_began(
+    jobs: Jobs,
+    settings: Settings,
+    delivery: Delivery,
+    tracking: mlflow.MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = tiny_spec(experiment="clocks that differ")
+    assignment = jobs.begin(spec)
+    # The clock of the worker that began it is ahead of that which says when it ended.
+    begin_ms = spool.now_ms() + 600_000
+    with monkeypatch.context() as ahead:
+        ahead.setattr(spool, "now_ms", lambda: begin_ms)
+        writer = writer_of(assignment, settings.spool_dir)
+    with writer:
+        writer.points(losses(range(1, 5)))
+        jobs.finish(assignment, SUCCEEDED)
+        writer.end(state="SUCCEEDED")
+    delivery.deliver()
+    (run,) = runs_of(tracking, spec, assignment.lease.job)
+    assert run.info.status == "FINISHED"
+    assert run.info.start_time == run.info.end_time == begin_ms

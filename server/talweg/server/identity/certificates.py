@@ -18,7 +18,7 @@ from talweg.spec.local.whole_files import write_whole
 
 CA_FILE, CA_KEY_FILE = "ca.pem", "ca-key.pem"
 _CA_DAYS = 3650
-_BACKDATED = timedelta(minutes=5)
+_BACKDATED = timedelta(hours=1)
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 

@@ -374,7 +374,15 @@ class JobDelivery:
         tags = {**ending.tags, NOTE_TAG: self._description(ending)}
         if changed := self._points.changed_tags(tags):
             self._runs.log(self._state.run_id, tags=changed)
-        self._runs.close(self._state.run_id, status=ending.status, end_ms=ending.time_ms)
+        end_ms = max(ending.time_ms, self._start_ms())
+        self._runs.close(self._state.run_id, status=ending.status, end_ms=end_ms)
+
+    def _start_ms(self) -> int:
+        """Return when the run began: by the clock of another machine, where that began the job."""
+        first = self._attempts.get(1)
+        if first is not None and first.begin is not None:
+            return int(first.begin["time"])
+        return int(self._runs.get(self._state.run_id).info.start_time)
 
     def _description(self, ending: Ending) -> str:
         # Where the last one's machine is gone, of the last one that is known here.
