@@ -371,8 +371,8 @@ class _Attempt:
                 cause=Outcome.Cause.Name(outcome.cause) if outcome.cause else "",
                 message=outcome.message,
             )
-        except OSError:
-            log.exception("%s: cannot write to the spool", self._lease.job)
+        except OSError as exc:
+            log.error("%s: cannot write to the spool: %s", self._lease.job, exc)
 
 
 def is_device_broken() -> bool:

@@ -1,5 +1,6 @@
 """The delivery process: reads a spool, fills MLflow, until it is told to stop."""
 
+import errno
 import logging
 import shutil
 import time
@@ -194,7 +195,9 @@ class Delivery:
             self._forget(folder)
         except Exception as exc:
             # One job's trouble must not keep the others' results.
-            log.exception("%s", folder.name)
+            is_full = isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT)
+            if not is_full:
+                log.exception("%s", folder.name)
             self._try_later(folder, repr(exc))
 
     def _forget(self, folder: Path) -> None:

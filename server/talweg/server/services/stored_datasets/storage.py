@@ -1,6 +1,7 @@
 """The content of stored data sets in the blob store."""
 
 import asyncio
+import errno
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +15,9 @@ from talweg.server.store import stored_datasets
 from talweg.server.store.record.clock import SECOND
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import StoredDatasetRow
+
+# The disk's, and the user's share of it.
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +138,10 @@ async def _answered(work: Callable[[], R]) -> R:
         return await asyncio.to_thread(work)
     except OSError as exc:
         log.warning("the blob store fails: %s", exc)
+        if exc.errno in _FULL:
+            raise BlobsUnavailable(
+                "the blob store's disk is full: make room there (TALWEG_BLOBS) and try again"
+            ) from exc
         raise BlobsUnavailable(
             "the blob store does not answer, or cannot be written: try again"
         ) from exc
