@@ -2,7 +2,8 @@
 
 No container engine is needed: what this cannot show is the base image and the user. The largest
 packages are linked, in the pinned versions, into the environments of worker and tracking before
-their lines are run; `make faults` runs the worker's lines without that.
+their lines are run, but for one test. Part of `make faults`: the environments take a minute of a
+core.
 """
 
 import http.client
@@ -27,6 +28,8 @@ from talweg.deploy.supervision.ports import is_free
 from talweg.server.identity.certificates import issue, make_authority
 from talweg.v1.jobs_pb2 import ListJobsRequest
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
+
+pytestmark = pytest.mark.faults
 
 IMAGES = ROOT / "deploy/images"
 
@@ -88,7 +91,6 @@ def test_the_worker_image_holds_no_database_and_no_test_tools(worker_image: Imag
     assert not packages & {"psycopg", "grpcio-reflection", "pytest"}
 
 
-@pytest.mark.faults
 def test_the_worker_image_installs_from_nothing(tmp_path: Path) -> None:
     image = Image(Dockerfile(IMAGES / "Dockerfile.worker"), tmp_path)
     image.build()

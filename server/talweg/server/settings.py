@@ -111,11 +111,11 @@ class Settings:
     """TALWEG_SLOW_READER_SECONDS: a stream whose caller makes no room for the next response for so
     long is ended; clients open it again from where they are."""
 
-    reads_per_second: int = 500
+    reads_per_second: int = 1000
     """TALWEG_READS_PER_SECOND: calls a second of one token that change nothing, and ten times as
     many at once after a pause; 0 for as many as it likes."""
 
-    writes_per_second: int = 100
+    writes_per_second: int = 500
     """TALWEG_WRITES_PER_SECOND: the same of calls that change something."""
 
     worker_calls_per_second: int = 2_000
