@@ -11,8 +11,8 @@ from tests.worker.execution.loops import kinds
 
 from talweg.blobs import PICTURES, Blobs, read_artifacts
 from talweg.spec import parse
-from talweg.v1.jobs_pb2 import Job, LogLine
-from talweg.worker.execution.attempt import _Attempt
+from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
+from talweg.worker.execution.ending import Ending
 
 
 def test_files_are_there_when_the_end_is_told(
@@ -21,14 +21,14 @@ def test_files_are_there_when_the_end_is_told(
     folder = worker.spool_dir.parent / "blobs"
     name = jobs.submit(tiny_spec(outputs={"model": True, "plots": True}))
     listed_before_the_end: list[str] = []
-    finish = _Attempt._finish
+    finish = Ending.finish
 
-    def looking(attempt: _Attempt, *arguments: object) -> bool:
+    def looking(ending: Ending, outcome: Outcome) -> bool:
         stored = read_artifacts(Blobs(str(folder)), name, last=1)
         listed_before_the_end.extend(each.path for each in stored.files)
-        return finish(attempt, *arguments)  # type: ignore[arg-type]
+        return finish(ending, outcome)
 
-    monkeypatch.setattr(_Attempt, "_finish", looking)
+    monkeypatch.setattr(Ending, "finish", looking)
     worker.answer()
     assert jobs.get(name).state == Job.SUCCEEDED
     assert listed_before_the_end == [

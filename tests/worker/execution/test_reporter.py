@@ -7,11 +7,21 @@ from tests.worker._jobs import tiny_spec
 
 from talweg.v1.jobs_pb2 import Event, LogLine, MetricPoint, Warning
 from talweg.v1.options_pb2 import Goal
-from talweg.worker.execution import reporter as reporter_module
+from talweg.worker.clock import Clock
 from talweg.worker.execution.reporter import JobReporter
 from talweg.worker.execution.summaries import MetricSummaries
 from talweg.worker.execution.thinning import Thinning
 from talweg.worker.tracking.spool import LINES, SpoolWriter, read_lines
+
+
+class StandingClock(Clock):
+    """Stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.ms = 1_000_000
+
+    def now_ms(self) -> int:
+        return self.ms
 
 
 def test_summaries_know_first_last_best_and_count() -> None:
@@ -66,13 +76,13 @@ def test_the_best_of_what_is_left_out_is_told_once_and_in_order() -> None:
 
 
 def test_every_evaluation_and_the_best_step_go_to_the_server(
-    tmp_path: Path, clock: list[int]
+    tmp_path: Path, clock: StandingClock
 ) -> None:
     few = ("val/mae", "test/mae", "trivial/mae", "guard/skipped", "curriculum/share")
     with SpoolWriter(tmp_path, job_id="abc", attempt=1) as spool:
-        reporter = JobReporter(tiny_spec(), spool)
+        reporter = JobReporter(tiny_spec(), spool, clock=clock)
         for step in range(1, 35):
-            clock[0] += 10
+            clock.ms += 10
             loss = 0.1 if step == 17 else 1.0 + step
             reporter.metrics(step, {"train/loss": loss, "lr": 0.1})
             for name in few:
@@ -85,21 +95,19 @@ def test_every_evaluation_and_the_best_step_go_to_the_server(
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    now = [1_000_000]
-    monkeypatch.setattr(reporter_module, "now_ms", lambda: now[0])
-    return now
+def clock() -> StandingClock:
+    return StandingClock()
 
 
 def test_all_points_go_to_the_spool_and_some_to_the_server(
-    tmp_path: Path, clock: list[int]
+    tmp_path: Path, clock: StandingClock
 ) -> None:
     with SpoolWriter(tmp_path, job_id="abc", attempt=1) as spool:
-        reporter = JobReporter(tiny_spec(), spool)
+        reporter = JobReporter(tiny_spec(), spool, clock=clock)
         assert not reporter.has_begun
         values = {"train/loss": 0.0}
         for step in range(1, 101):
-            clock[0] += 10
+            clock.ms += 10
             # The loop may use one dict again and again.
             values["train/loss"] = float(step)
             reporter.metrics(step, values)
@@ -128,7 +136,7 @@ def test_all_points_go_to_the_spool_and_some_to_the_server(
     assert points[:100] == [
         [step, 1_000_000 + 10 * step, {"train/loss": float(step)}] for step in range(1, 101)
     ]
-    assert points[100:] == [[100, clock[0], {"val/mae": 7.0}]]
+    assert points[100:] == [[100, clock.ms, {"val/mae": 7.0}]]
     assert [line.content["field"] for line in lines if line.kind == "warning"] == ["loss"]
 
 

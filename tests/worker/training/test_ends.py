@@ -1,7 +1,6 @@
 """How a run ends that does not come to its last step, and whose fault it is."""
 
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from tests.worker.training.jobs import job, run
 
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.worker import training
+from talweg.worker.clock import Clock
 from talweg.worker.execution.control import JobControl
 from talweg.worker.training import NeverStop, RecordingReporter, Stop
 
@@ -47,12 +47,19 @@ def test_it_stops_at_the_step_at_which_it_is_asked_to(reason: Any, state: int, c
     assert report.series("train/loss")[-1][0] == (1 if goes_on else 5)
 
 
-def test_the_time_limit_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter(range(1000))
-    clock = SimpleNamespace(monotonic=lambda: next(times))
-    # The control's clock alone: it is the control that keeps the limit.
-    monkeypatch.setattr("talweg.worker.execution.control.time", clock)
-    control = JobControl(lease_end=math.inf, time_limit=7)
+class Ticking(Clock):
+    """A second passes whenever it is asked."""
+
+    def __init__(self) -> None:
+        self._seconds = 0
+
+    def monotonic(self) -> float:
+        self._seconds += 1
+        return self._seconds
+
+
+def test_the_time_limit_ends_a_run() -> None:
+    control = JobControl(lease_end=math.inf, time_limit=7, clock=Ticking())
     result, _ = run(job(resources={"time_limit_seconds": 7}), control)
     assert (result.state, result.cause, result.steps) == (Job.FAILED, Outcome.TIME_LIMIT, 7)
     assert "resources.time_limit_seconds 7" in result.message

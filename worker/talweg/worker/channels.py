@@ -5,7 +5,6 @@ A channel does not survive a fork: each process opens its own, at its first call
 
 import os
 import random
-import time
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -18,6 +17,7 @@ from talweg.spec.predictions import MAX_PICTURES_BYTES
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
 from talweg.v1.sweeps_pb2_grpc import SweepServiceStub
 from talweg.v1.workers_pb2_grpc import WorkerServiceStub
+from talweg.worker.clock import SYSTEM, Clock
 from talweg.worker.errors import WorkerError
 
 Q = TypeVar("Q", contravariant=True)
@@ -174,19 +174,19 @@ def call(
     timeout: float = 5.0,
     record_patience: float = 0.0,
     give_up: Callable[[], bool] = lambda: False,
-    pause: Callable[[float], object] = time.sleep,
+    clock: Clock = SYSTEM,
 ) -> A:
     """Call `method` until the server answers.
 
     Args:
         method: Of a stub.
         request: Sent as it is each time.
-        until: `time.monotonic()` after which it is no longer worth trying; at least one try.
+        until: `clock.monotonic()` after which it is no longer worth trying; at least one try.
         timeout: Seconds for one try.
         record_patience: So many seconds longer it is tried while the server answers that its
             record does not.
         give_up: Asked between tries.
-        pause: Waits for so many seconds between tries.
+        clock: This process's.
 
     Raises:
         ServerAwayError: Nobody answered until then, or `give_up` said so.
@@ -194,15 +194,15 @@ def call(
     """
     length, limit = _FIRST_PAUSE, until
     while True:
-        left = limit - time.monotonic()
+        left = limit - clock.monotonic()
         try:
             return method(request, timeout=max(_SHORTEST_TRY, min(timeout, left)))
         except grpc.RpcError as exc:
             if not is_away(exc):
                 raise
             limit = until + record_patience if is_record_away(exc) else until
-            left = limit - time.monotonic()
+            left = limit - clock.monotonic()
             if left <= 0 or give_up():
                 raise ServerAwayError(f"no answer: {exc.details()}") from exc
-        pause(min(length * random.uniform(0.5, 1.0), left))
+        clock.sleep(min(length * random.uniform(0.5, 1.0), left))
         length = min(2 * length, _LONGEST_PAUSE)

@@ -2,30 +2,25 @@
 
 import gc
 import logging
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property
 
 import grpc
 import torch
 
 from talweg.v1.jobs_pb2 import Outcome
-from talweg.v1.workers_pb2 import Assignment, Capabilities, ClaimJobsRequest, FinishJobRequest
+from talweg.v1.workers_pb2 import Assignment, FinishJobRequest
 from talweg.worker.channels import ServerAwayError, call
 from talweg.worker.execution import outcomes
 from talweg.worker.execution.attempt import WorkerContext, carry_out, is_device_broken
+from talweg.worker.execution.claiming import claim
 from talweg.worker.execution.fitness import why_unfit
 from talweg.worker.execution.lease import EXIT_STATUS
-from talweg.worker.tracking.spool import spool_id
 
 # A wake-up message is answered until then, so that Celery can replace and stop its child.
 MAX_JOBS = 100
 MAX_SECONDS = 60.0
-# How long a claim waits for a server that restarts.
-_PATIENCE = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -73,12 +68,13 @@ class Answering:
             self._await_ending()
 
     def _answer(self, queue: str) -> int:
-        until = time.monotonic() + MAX_SECONDS
+        now = self._here.clock.monotonic
+        until = now() + MAX_SECONDS
         for done in range(MAX_JOBS):
-            if self._here.shutting_down() or time.monotonic() > until or not self._is_fit():
+            if self._here.shutting_down() or now() > until or not self._is_fit():
                 return done
-            claimed_at = time.monotonic()
-            assignment = self._claim(queue)
+            claimed_at = now()
+            assignment = claim(self._here, queue)
             if assignment is None:
                 return done
             self._carry_out(assignment, claimed_at)
@@ -96,32 +92,6 @@ class Answering:
             log.info("accepts jobs again")
         self._unfit = unfit
         return not unfit
-
-    @cached_property
-    def _capabilities(self) -> Capabilities:
-        return Capabilities(devices=["cpu", "cuda"] if self._here.has_cuda else ["cpu"])
-
-    def _claim(self, queue: str) -> Assignment | None:
-        request = ClaimJobsRequest(
-            queue=queue,
-            worker=self._here.worker,
-            capabilities=self._capabilities,
-            limit=1,
-            request_id=uuid.uuid4().hex,
-            spool=spool_id(self._here.spool_dir),
-        )
-        try:
-            claimed = call(
-                self._here.channel.workers.ClaimJobs,
-                request,
-                until=time.monotonic() + _PATIENCE,
-                give_up=self._here.shutting_down,
-            )
-        except (ServerAwayError, grpc.RpcError) as exc:
-            # The server rings again for jobs that still wait.
-            log.warning("cannot accept a job: %s", exc)
-            return None
-        return claimed.assignments[0] if claimed.assignments else None
 
     def _carry_out(self, assignment: Assignment, claimed_at: float) -> None:
         with self._telling_failures(assignment, claimed_at):
@@ -168,7 +138,9 @@ class Answering:
         request = FinishJobRequest(lease=assignment.lease, outcome=outcomes.of_error(error))
         until = claimed_at + assignment.time_to_live.ToTimedelta().total_seconds()
         try:
-            call(self._here.channel.workers.FinishJob, request, until=until)
+            call(
+                self._here.channel.workers.FinishJob, request, until=until, clock=self._here.clock
+            )
         except (ServerAwayError, grpc.RpcError) as exc:
             # The lease runs out, and the job is run again, unless it has ended already.
             log.warning("%s: the server could not be notified: %s", assignment.lease.job, exc)

@@ -3,9 +3,8 @@
 import hashlib
 import logging
 import os
-import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,13 +18,15 @@ from talweg.blobs import Blobs, is_of_one_file
 from talweg.spec import job_id, to_dict
 from talweg.v1.jobs_pb2 import Job, LogLine, Outcome
 from talweg.v1.spec_pb2 import Resources
-from talweg.v1.workers_pb2 import Assignment, FinishJobRequest
+from talweg.v1.workers_pb2 import Assignment
 from talweg.worker import diagnostics
-from talweg.worker.channels import RECORD_PATIENCE, Channel, ServerAwayError, call
+from talweg.worker.channels import Channel, ServerAwayError
+from talweg.worker.clock import SYSTEM, Clock
 from talweg.worker.environment import environment, environment_message
 from talweg.worker.execution import outcomes
 from talweg.worker.execution.checkpoints.keeper import CheckpointKeeper
 from talweg.worker.execution.control import JobControl
+from talweg.worker.execution.ending import Ending
 from talweg.worker.execution.last_words import LastWords
 from talweg.worker.execution.lease import SAFE_SHARE, LeaseKeeper
 from talweg.worker.execution.reporter import JobReporter
@@ -40,10 +41,8 @@ from talweg.worker.training.distributed.launcher import ProcessLostError
 from talweg.worker.training.exits import of_exit
 from talweg.worker.training.kept import kept_of
 
-# A message that is too large is the second.
 _STORE_PAUSES = (0.5, 2.0)
 """Between tries to write files to a store that is away, in seconds."""
-_REFUSALS = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +71,8 @@ class WorkerContext:
     """Runs jobs with code of others; None where `run` runs them too."""
     last_words: LastWords | None = None
     """What is known of this process should it die; None where nobody would take it in."""
+    clock: Clock = SYSTEM
+    """This process's."""
 
 
 def carry_out(
@@ -81,7 +82,7 @@ def carry_out(
 
     Args:
         assignment: The job and its lease.
-        claimed_at: `time.monotonic()` before it was claimed.
+        claimed_at: `clock.monotonic()` before it was claimed.
         here: What attempts have in common.
 
     Returns:
@@ -102,19 +103,19 @@ class _Attempt:
             lease_end=claimed_at + SAFE_SHARE * ttl,
             time_limit=limit if self._spec.resources.HasField("time_limit_seconds") else None,
             shutting_down=here.shutting_down,
+            clock=here.clock,
         )
         self._spool = SpoolWriter(
             here.spool_dir, job_id=job_id(self._lease.job), attempt=self._lease.attempt
         )
-        self._reporter = JobReporter(self._spec, self._spool)
-        # Whether an attempt that is lost may still tell what it has reached.
-        self._lease_is_good = False
+        self._reporter = JobReporter(self._spec, self._spool, clock=here.clock)
         self._checkpoints = CheckpointKeeper(
             lambda: Blobs(here.blobs),
             assignment,
             self._reporter,
             self._control,
             holds_lease=self._control.holds_lease,
+            pause=here.clock.sleep,
         )
         self._keeper = LeaseKeeper(
             here.channel,
@@ -126,10 +127,19 @@ class _Attempt:
             checkpoints=self._checkpoints,
             cut_off=self._cut_off,
             end_process=here.end_process,
+            clock=here.clock,
+        )
+        self._ending = Ending(
+            here.channel,
+            self._lease,
+            control=self._control,
+            keeper=self._keeper,
+            checkpoints=self._checkpoints,
+            clock=here.clock,
         )
 
     def carry_out(self) -> Callable[[], Outcome | None]:
-        started = time.monotonic()
+        started = self._here.clock.monotonic()
         with ExitStack() as spool_closed:
             spool_closed.enter_context(self._spool)
             try:
@@ -152,21 +162,21 @@ class _Attempt:
 
     def _end(self, outcome: Outcome, started: float) -> Outcome | None:
         with self._spool:
-            taken = self._finish(outcome)
+            taken = self._ending.finish(outcome)
             self._end_spool(outcome, taken)
         log.info(
             "%s attempt %d: %s after %.2f s%s",
             self._lease.job,
             self._lease.attempt,
             Job.State.Name(outcome.state) if taken else spool.LOST,
-            time.monotonic() - started,
+            self._here.clock.monotonic() - started,
             f": {outcome.message.splitlines()[0]}" if outcome.message else "",
         )
         return outcome if taken else None
 
     def _renew_old_claim(self) -> None:
         """Renew the lease of a claim that was answered late: little of it may be left."""
-        if time.monotonic() - self._keeper.renewed_at > 1.0:
+        if self._here.clock.monotonic() - self._keeper.renewed_at > 1.0:
             self._keeper.renew()
 
     def _train(self) -> Outcome:
@@ -192,7 +202,7 @@ class _Attempt:
             # Nobody renews the lease from here on, and another attempt goes on.
             self._reporter.log(LogLine.ERROR, f"This attempt is lost: {exc}.")
             stop = Stop("lost", str(exc))
-            self._lease_is_good = self._control.stopped is None
+            self._ending.lease_is_good = self._control.stopped is None
             self._control.stop(stop.reason, stop.detail)
             outcome = outcomes.of_stop(stop)
         except Exception as exc:
@@ -301,65 +311,14 @@ class _Attempt:
             except OSError as exc:
                 if pause is None or is_of_one_file(exc) or self._control.stopped is not None:
                     raise
-                time.sleep(pause)
+                self._here.clock.sleep(pause)
             else:
                 return
-
-    def _finish(self, outcome: Outcome) -> bool:
-        """Tell the server; whether the attempt counts."""
-        stop = self._control.stopped
-        if stop is not None and stop.reason == "lost":
-            log.warning("%s: attempt %d is lost: %s", self._lease.job, self._lease.attempt, stop)
-            if self._lease_is_good:
-                with suppress(ServerAwayError, grpc.RpcError, OSError):
-                    self._keeper.tell_before_leaving()
-                    lost = Outcome(
-                        state=Job.QUEUED, cause=Outcome.WORKER_LOST, message=stop.detail
-                    )
-                    self._send(FinishJobRequest(lease=self._lease, outcome=lost))
-            return False
-        if outcome.state not in (Job.QUEUED, Job.PAUSED):
-            self._checkpoints.job_ends()
-        try:
-            self._send(self._last_request(outcome))
-        except (ServerAwayError, grpc.RpcError) as exc:
-            log.warning("%s: attempt %d is lost: %s", self._lease.job, self._lease.attempt, exc)
-            return False
-        return True
-
-    def _last_request(self, outcome: Outcome) -> FinishJobRequest:
-        try:
-            report = self._keeper.last_report()
-        except OSError as exc:
-            # The spool's disk is full: results are lost, so the job has not succeeded.
-            outcome.CopyFrom(outcomes.of_error(exc))
-            report = None
-        return FinishJobRequest(lease=self._lease, outcome=outcome, last_report=report)
-
-    def _send(self, request: FinishJobRequest) -> None:
-        tells_kept = request.last_report.HasField("kept")
-        try:
-            self._tell_end(request)
-        except grpc.RpcError as exc:
-            if exc.code() not in _REFUSALS or not request.HasField("last_report"):
-                raise
-            log.error("%s: the last report was refused: %s", self._lease.job, exc.details())
-            self._keeper.tell_the_rest()
-            request.ClearField("last_report")
-            self._tell_end(request)
-        else:
-            self._keeper.last_was_taken()
-        if tells_kept:
-            self._checkpoints.clean_up()
-
-    def _tell_end(self, request: FinishJobRequest) -> None:
-        finish, until = self._here.channel.workers.FinishJob, self._keeper.end
-        call(finish, request, until=until, record_patience=RECORD_PATIENCE)
 
     def _cut_off(self, stop: Stop) -> None:
         """End the attempt from the lease's thread, since its own does not come to a step."""
         outcome = outcomes.of_stop(stop)
-        self._end_spool(outcome, self._finish(outcome))
+        self._end_spool(outcome, self._ending.finish(outcome))
         if self._here.last_words is not None:
             self._here.last_words.ends(self._lease)
 

@@ -1,8 +1,8 @@
 """What may stop a running job, asked before every step."""
 
-import time
 from collections.abc import Callable
 
+from talweg.worker.clock import SYSTEM, Clock
 from talweg.worker.training import Stop
 from talweg.worker.training.interface import StopReason
 
@@ -21,16 +21,19 @@ class JobControl:
         lease_end: float,
         time_limit: float | None = None,
         shutting_down: Callable[[], bool] = lambda: False,
+        clock: Clock = SYSTEM,
     ) -> None:
         """Let it go on.
 
         Args:
-            lease_end: `time.monotonic()` at which the attempt must stop unless it is extended.
+            lease_end: `clock.monotonic()` at which the attempt must stop unless it is extended.
             time_limit: Seconds that the job may train, in all its attempts together.
             shutting_down: Whether the worker is about to end.
+            clock: This process's.
         """
         self._shutting_down = shutting_down
-        self._started = time.monotonic()
+        self._now = clock.monotonic
+        self._started = self._now()
         self._limit = time_limit
         self._limit_end = _NEVER if time_limit is None else self._started + time_limit
         self._lease_end = lease_end
@@ -59,7 +62,7 @@ class JobControl:
         return (
             self._stop is not None
             or self._error is not None
-            or time.monotonic() >= self._alarm
+            or self._now() >= self._alarm
             or self._shutting_down()
         )
 
@@ -67,7 +70,7 @@ class JobControl:
         if self._error is not None:
             raise self._error
         if self._stop is None:
-            now = time.monotonic()
+            now = self._now()
             if self._shutting_down():
                 self._stop = Stop("shutdown", "the worker is shutting down")
             elif now >= self._may_go_on_until:
@@ -79,7 +82,7 @@ class JobControl:
     @property
     def stopped(self) -> Stop | None:
         """What `check` would say, without raising; for others than the job's own thread."""
-        if self._error is None and (time.monotonic() >= self._alarm or self._shutting_down()):
+        if self._error is None and (self._now() >= self._alarm or self._shutting_down()):
             return self._why()
         return self._stop
 
@@ -96,7 +99,7 @@ class JobControl:
     @property
     def seconds(self) -> float:
         """How long the job has trained, in all its attempts together."""
-        return time.monotonic() - self._started
+        return self._now() - self._started
 
     def go_on_after(self, seconds: float) -> None:
         """Count the time that earlier attempts have trained."""
@@ -107,7 +110,7 @@ class JobControl:
     def holds_lease(self) -> bool:
         """Return whether no other attempt can have begun."""
         is_lost = self._stop is not None and self._stop.reason == "lost"
-        return not is_lost and time.monotonic() < self._lease_end
+        return not is_lost and self._now() < self._lease_end
 
     def fail(self, error: Exception) -> None:
         """Make the next check raise."""

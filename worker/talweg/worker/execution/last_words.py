@@ -10,7 +10,6 @@ import mmap
 import os
 import struct
 import tempfile
-import time
 from dataclasses import dataclass
 
 import grpc
@@ -19,6 +18,7 @@ from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.workers_pb2 import FinishJobRequest, Lease
 from talweg.worker import cgroups, deaths
 from talweg.worker.channels import Channel, ServerAwayError, call
+from talweg.worker.clock import SYSTEM, Clock
 
 _SIZE = 4096
 # The length of a lease, and how many processes had been killed for want of memory as it began.
@@ -112,7 +112,7 @@ def _unnamed_file() -> int:
         return os.dup(file.fileno())
 
 
-def tell_of_lost(channel: Channel, lost: LostAttempt) -> None:
+def tell_of_lost(channel: Channel, lost: LostAttempt, *, clock: Clock = SYSTEM) -> None:
     """Tell the server that the process of an attempt is no more, and how it ended.
 
     A job whose memory did not suffice fails at once: it would take as much again.
@@ -120,6 +120,7 @@ def tell_of_lost(channel: Channel, lost: LostAttempt) -> None:
     Args:
         channel: To the server.
         lost: The attempt.
+        clock: This process's.
     """
     lease = lost.lease
     log.error("%s: attempt %d is lost: %s", lease.job, lease.attempt, lost.how)
@@ -128,7 +129,8 @@ def tell_of_lost(channel: Channel, lost: LostAttempt) -> None:
         outcome = Outcome(state=Job.FAILED, cause=Outcome.OUT_OF_MEMORY, message=lost.how)
     request = FinishJobRequest(lease=lease, outcome=outcome)
     try:
-        call(channel.workers.FinishJob, request, until=time.monotonic() + _PATIENCE)
+        until = clock.monotonic() + _PATIENCE
+        call(channel.workers.FinishJob, request, until=until, clock=clock)
     except (ServerAwayError, grpc.RpcError) as exc:
         # Its lease runs out, or has run out: the job is run again either way.
         log.info("%s: the server was not told: %s", lease.job, exc)

@@ -13,11 +13,8 @@ A report that is refused for what it holds does not end the attempt, nor keep it
 renewed.
 """
 
-import faulthandler
 import logging
 import os
-import threading
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -27,7 +24,8 @@ import grpc
 from talweg.v1.jobs_pb2 import LogLine
 from talweg.v1.workers_pb2 import Lease, ReportProgressRequest, ReportProgressResponse
 from talweg.worker.channels import RECORD_PATIENCE, Channel, call, is_away, is_record_away
-from talweg.worker.execution.checkpoints.keeper import CheckpointKeeper
+from talweg.worker.clock import SYSTEM, Clock
+from talweg.worker.execution.checkpoints.interface import Checkpoints
 from talweg.worker.execution.control import JobControl
 from talweg.worker.execution.outbox import Outbox
 from talweg.worker.execution.reporter import JobReporter
@@ -39,7 +37,6 @@ SAFE_SHARE = 0.9
 EXIT_STATUS = 70
 
 _PERIOD = 1.0
-_STDERR = 2
 # Long enough that a tiny job needs no report before its last one.
 _FIRST_LOOK, _FIRST_REPORT = 0.05, 0.25
 # How long an attempt may take to end once it must stop; who cancels says so.
@@ -68,9 +65,10 @@ class LeaseKeeper:
         claimed_at: float,
         control: JobControl,
         reporter: JobReporter,
-        checkpoints: CheckpointKeeper,
+        checkpoints: Checkpoints,
         cut_off: Callable[[Stop], None],
         end_process: Callable[[int], None] = os._exit,
+        clock: Clock = SYSTEM,
     ) -> None:
         """Do nothing yet.
 
@@ -78,24 +76,25 @@ class LeaseKeeper:
             channel: To the server.
             lease: Of the attempt.
             time_to_live: Seconds that the lease lasts without renewal.
-            claimed_at: `time.monotonic()` before it was claimed.
+            claimed_at: `clock.monotonic()` before it was claimed.
             control: Told what stops the attempt.
             reporter: Asked for news.
             checkpoints: Asked for what the record should hold of them.
             cut_off: Tells the server and the spool how an attempt ends that does not come to its
                 next step. The process ends right after it.
             end_process: Ends the process.
+            clock: This process's.
         """
-        self._channel, self._lease = channel, lease
+        self._channel, self._lease, self._clock = channel, lease, clock
         self._time_to_live = time_to_live
         self.renewed_at = claimed_at
-        """`time.monotonic()` before the last successful renewal."""
+        """`clock.monotonic()` before the last successful renewal."""
         self._record_away_at = float("-inf")
         self._control, self._reporter = control, reporter
         self._checkpoints = checkpoints
         self._cut_off, self._end_process = cut_off, end_process
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._over = clock.signal()
+        self._thread = clock.task(self._keep, name="lease")
         self._outbox = Outbox(
             lease,
             taken=checkpoints.taken,
@@ -119,7 +118,7 @@ class LeaseKeeper:
         """End with the attempt; what is left to say is `last_report`'s."""
         self._over.set()
         self._thread.join()
-        faulthandler.cancel_dump_traceback_later()
+        self._clock.disarm()
 
     def renew(self) -> None:
         """Renew the lease now, before the attempt has anything to tell.
@@ -129,13 +128,14 @@ class LeaseKeeper:
             grpc.RpcError: The lease is not ours any more.
         """
         until = self.renewed_at + self._time_to_live
-        sent_at = time.monotonic()
+        sent_at = self._clock.monotonic()
         response = call(
             self._channel.workers.ReportProgress,
             ReportProgressRequest(lease=self._lease),
             until=until,
             timeout=self._timeout,
             record_patience=RECORD_PATIENCE,
+            clock=self._clock,
         )
         self._renewed(sent_at, response)
 
@@ -203,7 +203,7 @@ class LeaseKeeper:
                 self._outbox.was_taken()
 
     def _call(self, report: ReportProgressRequest) -> None:
-        sent_at = time.monotonic()
+        sent_at = self._clock.monotonic()
         method = self._channel.workers.ReportProgress
         call(
             method,
@@ -211,12 +211,13 @@ class LeaseKeeper:
             until=self.end,
             timeout=self._timeout,
             record_patience=RECORD_PATIENCE,
+            clock=self._clock,
         )
         self.renewed_at = sent_at
 
     @property
     def end(self) -> float:
-        """`time.monotonic()` at which another attempt may begin, as far as is known."""
+        """`clock.monotonic()` at which another attempt may begin, as far as is known."""
         return max(self.renewed_at, self._record_away_at) + self._time_to_live
 
     @property
@@ -241,9 +242,9 @@ class LeaseKeeper:
         except Exception as exc:
             # A full disk, mostly. Results that cannot be kept must not be taken for results.
             self._control.fail(exc)
-        until = time.monotonic() + _PERIOD
+        until = self._clock.monotonic() + _PERIOD
         while self._report() and self._outbox:
-            if self._over.is_set() or time.monotonic() > until:
+            if self._over.is_set() or self._clock.monotonic() > until:
                 break
         self._look_at_the_clock()
 
@@ -269,7 +270,7 @@ class LeaseKeeper:
 
     def _send(self, report: ReportProgressRequest) -> grpc.RpcError | None:
         """Return what the server says against it; None where it has taken it."""
-        sent_at = time.monotonic()
+        sent_at = self._clock.monotonic()
         try:
             response = self._channel.workers.ReportProgress(report, timeout=self._timeout)
         except grpc.RpcError as exc:
@@ -295,7 +296,7 @@ class LeaseKeeper:
 
     def _look_at_the_clock(self) -> None:
         """End the process where the attempt should have stopped and did not."""
-        stop, now = self._control.stopped, time.monotonic()
+        stop, now = self._control.stopped, self._clock.monotonic()
         if stop is None:
             return
         if stop != self._stopping:
@@ -322,9 +323,7 @@ class LeaseKeeper:
 
     def _arm(self) -> None:
         """Arm the watchdog, which ends the process unless the lease is renewed in time."""
-        faulthandler.dump_traceback_later(
-            max(0.1, self.end - time.monotonic()), exit=True, file=_STDERR
-        )
+        self._clock.arm(max(0.1, self.end - self._clock.monotonic()))
 
 
 def _words(error: grpc.RpcError) -> str:

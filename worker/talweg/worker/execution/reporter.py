@@ -2,7 +2,6 @@
 
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +13,12 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from talweg.v1.jobs_pb2 import Event, GuardDecision, LogLine, MetricSummary, Progress, Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.weights_pb2 import TakenWeights
+from talweg.worker.clock import SYSTEM, Clock
 from talweg.worker.data import DataBundle
 from talweg.worker.data.bundle import facts_of
 from talweg.worker.execution.summaries import MetricSummaries
 from talweg.worker.execution.thinning import Thinning, metric_event
-from talweg.worker.tracking.spool import Point, SpoolWriter, now_ms, table_file
+from talweg.worker.tracking.spool import Point, SpoolWriter, table_file
 from talweg.worker.training.interface import Table
 
 _MAX_LOG_LENGTH = 10_000
@@ -43,16 +43,18 @@ class JobReporter:
     The lease's thread sorts it once a second, and whoever ends the attempt a last time.
     """
 
-    def __init__(self, spec: JobSpec, spool: SpoolWriter) -> None:
+    def __init__(self, spec: JobSpec, spool: SpoolWriter, *, clock: Clock = SYSTEM) -> None:
         """Begin with nothing reported.
 
         Args:
             spec: Filled.
             spool: Where all points go.
+            clock: This process's.
         """
         self.bundle: DataBundle | None = None
         """The data, once it is known."""
         self._spool = spool
+        self._clock = clock
         self._incoming: deque[tuple[int, int, Mapping[str, float]] | Event] = deque()
         self._sorted: list[Event] = []
         self._unanswered: list[Event] = []
@@ -60,9 +62,9 @@ class JobReporter:
         self._summaries = MetricSummaries(spec)
         self._thinning = Thinning()
         self._sorting = threading.Lock()
-        self._paced = (0, time.monotonic(), 0.0)
+        self._paced = (0, clock.monotonic(), 0.0)
         # The log as a file: the last lines, with their times.
-        self._lines: deque[tuple[float, str, str]] = deque(maxlen=_MAX_LOG_LINES)
+        self._lines: deque[tuple[int, str, str]] = deque(maxlen=_MAX_LOG_LINES)
 
     # Called by the training loop.
 
@@ -109,7 +111,7 @@ class JobReporter:
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Take values by name."""
-        self._incoming.append((step, now_ms(), dict(values)))
+        self._incoming.append((step, self._clock.now_ms(), dict(values)))
 
     def table(self, name: str, table: Table) -> None:
         """Take what a diagnosis found, and leave it in the spool at once.
@@ -126,13 +128,15 @@ class JobReporter:
         """Return the lines for people so far, and what the guard did, with their times in UTC."""
         lines = []
         # A copy, since the lease's thread may tell something meanwhile.
-        for at, level, text in self._lines.copy():
-            time_of_day = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+        for at_ms, level, text in self._lines.copy():
+            time_of_day = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(
+                timespec="milliseconds"
+            )
             lines.append(f"{time_of_day} {level}: {text}\n")
         return "".join(lines)
 
     def _note(self, level: str, text: str) -> None:
-        self._lines.append((time.time(), level, text))
+        self._lines.append((self._clock.now_ms(), level, text))
 
     @property
     def has_begun(self) -> bool:
@@ -209,7 +213,7 @@ class JobReporter:
             return None
         step, total_steps, epoch, total_epochs = self._progress
         before, then, rate = self._paced
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if step > before and now > then:
             rate = (step - before) / (now - then)
             self._paced = (step, now, rate)

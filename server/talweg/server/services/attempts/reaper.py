@@ -43,14 +43,22 @@ class Reaper:
         while True:
             await asyncio.sleep(INTERVAL_S)
             try:
-                # A look that writes nothing keeps the writers free.
-                while await self._database.reading(queues.any_overdue):
-                    if not await self._reap():
-                        break
+                await self.look()
             except DatabaseUnavailable as exc:
                 outage.failed(exc)
             else:
                 outage.passed()
+
+    async def look(self) -> None:
+        """Deal with all jobs that are overdue now.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer.
+        """
+        # A look that writes nothing keeps the writers free.
+        while await self._database.reading(queues.any_overdue):
+            if not await self._reap():
+                break
 
     async def _reap(self) -> bool:
         """Deal with some of what is overdue; return whether there may be more."""

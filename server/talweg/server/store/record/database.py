@@ -15,8 +15,10 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, select, text
@@ -25,7 +27,12 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.pool import QueuePool
 
 from talweg.server.errors import BadSetting, DatabaseUnavailable
-from talweg.server.store.record.clock import current_time
+from talweg.server.store.record.clock import (
+    SQLITE_FUNCTION,
+    Clock,
+    current_time,
+    system_time,
+)
 from talweg.server.store.record.outages import Availability, words
 from talweg.server.store.record.scope import OPTION, current_project
 from talweg.server.threads import started_threads
@@ -99,17 +106,24 @@ class Database:
     event loop.
     """
 
-    def __init__(self, url: str, *, on_commit: Callable[[Changes], None] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        on_commit: Callable[[Changes], None] | None = None,
+        clock: Clock = system_time,
+    ) -> None:
         """Open nothing yet.
 
         Args:
             url: `sqlite:///FILE` or `postgresql://…`.
             on_commit: Called in the writing thread after each commit that changed something.
+            clock: SQLite's; PostgreSQL goes by its own.
 
         Raises:
             BadSetting: The URL names no database that is supported.
         """
-        self._engine = _engine(url)
+        self._engine = _engine(url, clock)
         self._on_commit = on_commit
         sqlite = self._engine.dialect.name == "sqlite"
         # The same connections. What SQLite does always, PostgreSQL must be asked for.
@@ -186,8 +200,7 @@ class Database:
                 connection = connection.execution_options(**{OPTION: project})
                 return operation(connection, *args, **kwargs)
 
-        loop = asyncio.get_running_loop()
-        return await self.availability.answer(loop.run_in_executor(self._readers, work))
+        return await self._in_thread(self._readers, work)
 
     async def writing(
         self,
@@ -238,8 +251,11 @@ class Database:
                     return result
             raise AssertionError("the last try returns or raises")
 
+        return await self._in_thread(self._writers, work)
+
+    async def _in_thread(self, threads: ThreadPoolExecutor, work: Callable[[], R]) -> R:
         loop = asyncio.get_running_loop()
-        return await self.availability.answer(loop.run_in_executor(self._writers, work))
+        return await self.availability.answer(loop.run_in_executor(threads, work))
 
     async def check(self) -> None:
         """Read and write the record, changing nothing.
@@ -291,7 +307,7 @@ def _in_favour_of_another(error: BaseException | None) -> bool:
     )
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, clock: Clock) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError as exc:
@@ -309,7 +325,7 @@ def _engine(url: str) -> Engine:
             connect_args={"timeout": _BUSY_TIMEOUT_S},
         )
         event.listen(engine, "do_connect", _create_sqlite)
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", partial(_prepare_sqlite, clock))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
@@ -343,11 +359,13 @@ def _create_sqlite(dialect: Any, record: Any, arguments: list[Any], named: Any) 
         os.close(os.open(arguments[0], os.O_RDWR | os.O_CREAT, 0o600))
 
 
-def _prepare_sqlite(connection: Any, record: Any) -> None:
+def _prepare_sqlite(clock: Clock, connection: Any, record: Any) -> None:
     # The driver would begin transactions by itself, and only before the first write.
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # "Deterministic" within a statement, as SQLite's own times are: asked once, not for each row.
+    connection.create_function(SQLITE_FUNCTION, 0, clock, deterministic=True)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -1,9 +1,10 @@
-"""What the keeper of checkpoints needs of its attempt."""
+"""What the keeper of checkpoints needs of its attempt, and the attempt of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from talweg.v1.jobs_pb2 import LogLine
+from talweg.v1.workers_pb2 import Kept
 
 
 class ProgressLog(Protocol):
@@ -34,3 +35,19 @@ class Stopwatch(Protocol):
 
     def go_on_after(self, seconds: float) -> None:
         """Earlier attempts have trained for so long."""
+
+
+class Checkpoints(Protocol):
+    """What the attempt's lease and its end need of the keeper of its checkpoints."""
+
+    def take_news(self) -> Kept | None:
+        """Return what the record should hold, if that has changed."""
+
+    def taken(self, report: Kept) -> None:
+        """Remember what the record holds now."""
+
+    def job_ends(self) -> None:
+        """Keep what stays of a job that ends with this attempt."""
+
+    def clean_up(self) -> None:
+        """Remove what the record no longer names."""
