@@ -179,6 +179,22 @@ def test_an_attempt_whose_lease_is_gone_removes_nothing(record: Record) -> None:
     assert loaded(record.begin()) == 50
 
 
+def test_what_another_attempt_may_go_on_from_stays_whatever_the_clocks_say(
+    record: Record,
+) -> None:
+    # Its clock says that the lease is good, and the server's had jumped: another attempt began.
+    stale = record.begin(holds_lease=lambda: True)
+    for step in (10, 20):
+        save(stale, step)
+    following = record.begin()
+    assert loaded(following) == 20
+    record.report(following)
+    assert record.steps == [10, 20]
+    for step in (30, 40, 50):
+        save(stale, step)
+    assert record.files >= {"000000000010-1", "000000000020-1"}
+
+
 @pytest.mark.parametrize("ending", [".json", ".safetensors"])
 def test_a_damaged_one_is_passed_over_for_the_one_before(record: Record, ending: str) -> None:
     keeper = record.begin()

@@ -128,7 +128,7 @@ class CheckpointKeeper:
         else:
             self._begin_anew(search)
         # Removed unless they are named by now.
-        self._ledger.add_written(search.unreported)
+        self._ledger.add_written(search.unreported, is_older=True)
         self._remove_unnamed(blobs)
         self._remove_unfinished(blobs)
         return snapshot

@@ -1,4 +1,8 @@
-"""Which of a job's checkpoints the record names, or may name soon: none of those is removed."""
+"""Which of a job's checkpoints the record names, or may name soon: none of those is removed.
+
+Nor is one that is newer than all that the record names. Where a clock jumps, another attempt may
+own the job already and go on from it, while this one still takes its lease for good.
+"""
 
 import threading
 from collections import deque
@@ -21,8 +25,10 @@ class CheckpointLedger:
         self._named = names_of(recorded)
         self._news: Kept | None = None
         # Given to be reported, and not known to be taken: oldest first.
-        self._promised: deque[Kept] = deque()
+        self._promised: deque[tuple[Kept, frozenset[str]]] = deque()
         self._written: set[str] = set()
+        # What was written before the record's names were: another attempt needs none of it.
+        self._older: set[str] = set()
 
     @property
     def has_news(self) -> bool:
@@ -41,10 +47,18 @@ class CheckpointLedger:
         with self._lock:
             return name in self._named
 
-    def add_written(self, names: Iterable[str]) -> None:
-        """Take names of checkpoints with files of this job, which are removed once unnamed."""
+    def add_written(self, names: Iterable[str], *, is_older: bool = False) -> None:
+        """Take names of checkpoints with files of this job, which are removed once unnamed.
+
+        Args:
+            names: The names.
+            is_older: Whether they need not wait for the record to name newer ones.
+        """
         with self._lock:
-            self._written.update(names)
+            added = set(names)
+            self._written |= added
+            if is_older:
+                self._older |= added
 
     def announce(self, retained: Sequence[Checkpoint]) -> None:
         """Have it reported that these checkpoints are retained, and no others."""
@@ -60,7 +74,7 @@ class CheckpointLedger:
         with self._lock:
             news, self._news = self._news, None
             if news is not None:
-                self._promised.append(news)
+                self._promised.append((news, frozenset(self._written)))
             return news
 
     def taken(self, report: Kept) -> None:
@@ -68,8 +82,11 @@ class CheckpointLedger:
         with self._lock:
             self._named = names_of(report.checkpoints)
             # Reports are answered in order.
-            while self._promised and self._promised.popleft() != report:
-                pass
+            while self._promised:
+                promised, written = self._promised.popleft()
+                self._older |= written
+                if promised == report:
+                    break
 
     def take_unnamed(self, retained: Iterable[Checkpoint]) -> set[str]:
         """Return the names of those to remove now, and forget them.
@@ -79,10 +96,11 @@ class CheckpointLedger:
         """
         with self._lock:
             wanted = self._named | names_of(retained)
-            for report in self._promised:
+            for report, _ in self._promised:
                 wanted |= names_of(report.checkpoints)
-            unnamed = self._written - wanted
+            unnamed = (self._written & self._older) - wanted
             self._written -= unnamed
+            self._older &= self._written
             return unnamed
 
 
