@@ -115,7 +115,7 @@ class Stub:
             raise RpcFailure(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time")
         (value,) = answer
         if isinstance(value, RpcFailure):
-            raise RpcFailure(value.code(), value.details())
+            raise RpcFailure(value.code(), value.details(), value.status)
         return value
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from talweg.server.store.record import migrate
 from talweg.server.store.record.database import Changes, Database
+from talweg.server.store.record.outages import Availability
 
 R = TypeVar("R")
 
@@ -31,9 +32,16 @@ class Conflict(Exception):
 class Record(Database):
     """A database whose work is done at once by its caller, instead of by threads."""
 
-    def __init__(self, clock: Callable[[], int], on_commit: Callable[[Changes], None]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], int],
+        monotonic: Callable[[], float],
+        on_commit: Callable[[Changes], None],
+    ) -> None:
         file = f"file:/simulated-{next(_NUMBERS)}?vfs=memdb"
         super().__init__(f"sqlite:///{file}&uri=true", on_commit=on_commit, clock=clock)
+        self._monotonic = monotonic
+        self.availability = Availability(monotonic)
         # The last connection takes what is in memory with it.
         self._holder = sqlite3.connect(file, uri=True)
         migrate.upgrade(self)
@@ -49,6 +57,7 @@ class Record(Database):
     def clear(self) -> None:
         """Have nothing but the tables, and no faults."""
         self.end_faults()
+        self.availability = Availability(self._monotonic)
         self._empty.backup(self._holder)
 
     def crash_after(self, num_statements: int) -> None:

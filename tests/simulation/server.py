@@ -49,15 +49,18 @@ MAX_LOST_ATTEMPTS = 5
 class RpcFailure(grpc.RpcError):
     """A call that was not answered, or refused."""
 
-    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+    def __init__(self, code: grpc.StatusCode, details: str, status: bytes = b"") -> None:
         super().__init__(f"{code.name}: {details}")
-        self._code, self._details = code, details
+        self._code, self._details, self.status = code, details, status
 
     def code(self) -> grpc.StatusCode:
         return self._code
 
     def details(self) -> str:
         return self._details
+
+    def trailing_metadata(self) -> Any:
+        return (("grpc-status-details-bin", self.status),) if self.status else ()
 
 
 class AtOnce(GroupedWrites[Item, Result]):
@@ -139,7 +142,7 @@ class Server:
         self._submission = QuickSubmission(record, new_id)
         self._cancellation = kinds.cancellation(record)
         self._pausing = PauseService(record)
-        self._reaper = kinds.reaper(record, max_lost_attempts=MAX_LOST_ATTEMPTS)
+        self._reaper = kinds.reaper(record, max_lost_attempts=MAX_LOST_ATTEMPTS, lease=LEASE)
         self.hub = Hub()
         self.watching = kinds.watching(record, self.hub)
 
@@ -156,7 +159,7 @@ class Server:
             return complete(getattr(self._workers, method)(request, None))
         except ServerError as exc:
             status = to_status(exc)
-            raise RpcFailure(code_of(status), status.message) from exc
+            raise RpcFailure(code_of(status), status.message, status.SerializeToString()) from exc
 
     async def _SubmitJob(self, request: SubmitJobRequest) -> str:
         row = await self._submission.submit(Submission(request.spec, request.request_id))

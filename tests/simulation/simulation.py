@@ -83,7 +83,7 @@ class Simulator:
         """The calls of the last schedule that reached the server, in order."""
 
     def __enter__(self) -> Self:
-        self._record = Record(self._now, self._committed)
+        self._record = Record(self._now, self._monotonic, self._committed)
         self._folder = Path(
             tempfile.mkdtemp(
                 prefix="talweg-simulation-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None
@@ -145,6 +145,9 @@ class Simulator:
 
     def _now(self) -> int:
         return 0 if self._world is None else self._world.now()
+
+    def _monotonic(self) -> float:
+        return 0.0 if self._world is None else self._world.elapsed
 
     def _committed(self, changes: Changes) -> None:
         if self._world is not None:

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import time
+from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -31,8 +32,13 @@ class Availability:
     hang with it. What was begun may still be done.
     """
 
-    def __init__(self) -> None:
-        """Take it for well."""
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Take it for well.
+
+        Args:
+            monotonic: Gives seconds of a clock that never jumps.
+        """
+        self._monotonic = monotonic
         self._num_answers = 0
         self._is_silent = False
         self._is_locked = False
@@ -50,7 +56,7 @@ class Availability:
         Args:
             seconds: How long ago it must have ended.
         """
-        return not self._is_failing and time.monotonic() - self._back_since >= seconds
+        return not self._is_failing and self._monotonic() - self._back_since >= seconds
 
     def failed(self, error: DatabaseUnavailable) -> None:
         """Note that something could not be written."""
@@ -60,7 +66,7 @@ class Availability:
     def was_written(self) -> None:
         """Note that something was."""
         if self._is_failing:
-            self._back_since = time.monotonic()
+            self._back_since = self._monotonic()
         self._is_failing = self._is_locked = False
 
     async def answer(self, work: asyncio.Future[R]) -> R:
