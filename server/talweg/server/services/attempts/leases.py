@@ -30,7 +30,7 @@ from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import JobRow
 from talweg.spec import escape_control, is_sha256
 from talweg.spec.states import ENDED
-from talweg.v1.jobs_pb2 import Job, Outcome
+from talweg.v1.jobs_pb2 import Environment, Job, Outcome
 
 MAX_CLAIM = 100
 _MAX_ENVIRONMENT_CHARS, _MAX_PLUGINS = 200, 100
@@ -264,16 +264,24 @@ def _check_lease(row: JobRow, lease: LeaseClaim) -> None:
     )
 
 
+def _cut(environment: Environment) -> Environment:
+    """Return what is kept of an environment: no long texts, and so many plug-ins."""
+    cut = Environment()
+    cut.CopyFrom(environment)
+    cut.ClearField("plugins")
+    for field, value in cut.ListFields():
+        setattr(cut, field.name, value[:_MAX_ENVIRONMENT_CHARS])
+    for name, digest in islice(sorted(environment.plugins.items()), _MAX_PLUGINS):
+        cut.plugins[name[:_MAX_ENVIRONMENT_CHARS]] = digest[:_MAX_ENVIRONMENT_CHARS]
+    return cut
+
+
 def _completed(outcome: Outcome, row: JobRow) -> Outcome:
     completed = Outcome()
     completed.CopyFrom(outcome)
     completed.message = outcome.message[:_MAX_MESSAGE_CHARS]
-    environment = completed.environment
-    environment.ClearField("plugins")
-    for field, value in environment.ListFields():
-        setattr(environment, field.name, value[:_MAX_ENVIRONMENT_CHARS])
-    for name, digest in islice(sorted(outcome.environment.plugins.items()), _MAX_PLUGINS):
-        environment.plugins[name[:_MAX_ENVIRONMENT_CHARS]] = digest[:_MAX_ENVIRONMENT_CHARS]
+    if outcome.HasField("environment"):
+        completed.environment.CopyFrom(_cut(outcome.environment))
     completed = readable(completed)
     if outcome.state == Job.CANCELLED:
         if not outcome.cause:
