@@ -42,6 +42,7 @@ def test_ordinal_is_nearer_than_the_median_grade(ended: Submit) -> None:
     assert job.result().metrics["test/mae"] < baseline - 0.2
 
 
+@pytest.mark.faults
 def test_embeddings_find_unseen_classes_better_than_those_of_a_random_network(
     stack: Stack,
 ) -> None:
@@ -77,6 +78,7 @@ def test_codes_of_digits_say_more_than_each_pixels_mean(ended: Submit) -> None:
     assert metrics["test/active_units"] > 3
 
 
+@pytest.mark.faults
 def test_generator_finds_every_mode_of_the_ring(ended: Submit) -> None:
     job = ended("gan_ring")
     metrics = job.result().metrics
@@ -91,6 +93,7 @@ def test_generator_finds_every_mode_of_the_ring(ended: Submit) -> None:
     assert metrics["test/sliced_wasserstein"] < sliced_wasserstein(test, normal)
 
 
+@pytest.mark.faults
 def test_self_supervision_is_above_a_random_networks_probes(stack: Stack) -> None:
     (example,) = read_jobs(EXAMPLES / "self_supervised_digits.yaml")
     with stack.client() as client:

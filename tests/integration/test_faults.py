@@ -101,7 +101,17 @@ def running(job: Job) -> None:
     assert job.message.progress.step < STEPS
 
 
-@pytest.mark.parametrize("fault", [kill_child, kill_worker, end_worker, kill_server, wipe_broker])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        kill_worker,
+        kill_server,
+        *(
+            pytest.param(each, marks=pytest.mark.faults)
+            for each in (kill_child, end_worker, wipe_broker)
+        ),
+    ],
+)
 def test_job_survives(  # type: ignore[no-untyped-def]
     fault, fragile_stack: Stack, client: Client, undisturbed: Left, tmp_path: Path
 ) -> None:

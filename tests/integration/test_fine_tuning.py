@@ -39,6 +39,7 @@ def weights_of(job: Job, folder: Path) -> dict[str, Tensor]:
     return load_file(file_of(job, folder))
 
 
+@pytest.mark.faults
 def test_a_trunk_is_taken_and_frozen_and_the_head_is_new(stack: Stack, tmp_path: Path) -> None:
     with stack.client() as client:
         source = client.submit(spec())

@@ -31,6 +31,7 @@ def errors(stack: Stack) -> dict[str, dict[int, float]]:
         }
 
 
+@pytest.mark.faults
 def test_a_fair_comparison_over_three_splits_finds_them_better(
     stack: Stack, errors: dict[str, dict[int, float]]
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_comparison_stands_beside_scikit_learn(stack: Stack, trained: Job) -> 
     assert "gradient boosting (scikit-learn)" in done.stderr
 
 
+@pytest.mark.faults
 def test_mlflow_serves_it_for_the_raw_columns(stack: Stack, trained: Job, flowers: Path) -> None:
     wait_until(lambda: trained.refresh().message.tracking.complete, timeout=240, what="delivered")
     trained.register("flowers", alias="champion")

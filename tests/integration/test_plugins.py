@@ -125,6 +125,7 @@ def test_the_model_is_loaded_with_the_package_and_not_without(
     np.testing.assert_allclose(written, predicted, rtol=1e-5)
 
 
+@pytest.mark.faults
 def test_mlflow_serves_the_model_without_the_package(job: Job, stack_with_plugins: Stack) -> None:
     """It is an exported program, which holds operators and none of the plug-in's code."""
     wait_until(lambda: job.refresh().message.tracking.complete, timeout=120, what="delivered")

@@ -114,6 +114,7 @@ def test_pictures_go_to_a_worker_and_masks_come_back(stack: Stack, tmp_path: Pat
     assert sizes == {"masks/large.png": (2500, 2000), "masks/small.png": (90, 40)}
 
 
+@pytest.mark.faults
 def test_a_job_in_training_goes_on(stack: Stack, trained: Job, frame: pd.DataFrame) -> None:
     """It predicts what the model does here, for each kind of input, while the worker trains."""
     with stack.client() as client:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pytest
 from tests._parts import wait_until
 from tests.integration.stack import Stack
 from tests.worker.models.published import TINY
@@ -13,6 +14,7 @@ from tests.worker.models.test_pretrained import published
 from talweg.v1.jobs_pb2 import Warning
 
 
+@pytest.mark.faults
 def test_a_published_file_is_fine_tuned_and_leaves_as_onnx(stack: Stack, tmp_path: Path) -> None:
     _, tensors = published("resnet", tmp_path)
     file = tmp_path / "model.safetensors"

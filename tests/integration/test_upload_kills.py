@@ -41,6 +41,7 @@ def noise(path: Path, seed: int) -> Path:
     return path
 
 
+@pytest.mark.faults
 def test_an_upload_goes_on_where_its_killed_client_was(server: Server, tmp_path: Path) -> None:
     path = noise(tmp_path / "client.npz", 1)
     command = [sys.executable, "-c", UPLOAD_HALF, server.address, str(path)]
@@ -56,6 +57,7 @@ def test_an_upload_goes_on_where_its_killed_client_was(server: Server, tmp_path:
     assert sent[-1] == path.stat().st_size
 
 
+@pytest.mark.faults
 def test_an_upload_goes_on_where_its_killed_server_was(server: Server, tmp_path: Path) -> None:
     path = noise(tmp_path / "server.npz", 2)
     sent: list[int] = []

@@ -84,7 +84,7 @@ def test_examples_are_valid(path: Path) -> None:
 
 def test_the_file_on_the_page_is_valid_and_has_every_field() -> None:
     page = (ROOT / "docs/sweeps.md").read_text()
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", page, flags=re.M | re.S)
+    text = re.findall(r"^```yaml\n(.*?)^```$", page, flags=re.M | re.S)[0]
     spec = sweep_of(read(text, source="sweeps.md"))
     assert_valid(spec)
     # What cannot stand beside `decide` is there as a comment.

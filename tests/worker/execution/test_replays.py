@@ -81,6 +81,7 @@ def test_where_the_nearest_checkpoint_is_damaged_the_one_before_is_used_and_it_i
     assert tensors.exists()
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_a_job_in_two_processes_is_replayed(worker: Worker, jobs: Jobs) -> None:
     job = original(

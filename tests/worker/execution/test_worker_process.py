@@ -200,6 +200,7 @@ def test_a_job_says_why_no_worker_takes_it(tmp_path: Path, parts: Parts) -> None
         )
 
 
+@pytest.mark.faults
 def test_code_that_holds_the_interpreter_is_cut_off_with_its_lease(tmp_path: Path) -> None:
     """A thread cannot renew a lease while C code keeps the interpreter's lock."""
     code = (
@@ -302,6 +303,7 @@ def test_a_job_that_asks_for_too_much_memory_leaves_the_child_fit(worker: Runnin
     assert worker.jobs.get(greedy).attempt == 1
 
 
+@pytest.mark.faults
 def test_a_broker_that_refuses_writes_is_waited_for(worker: RunningWorker, parts: Parts) -> None:
     """As Redis does with MISCONF, while the disk is full on which it keeps its data."""
     told = len(worker.log.read_text())

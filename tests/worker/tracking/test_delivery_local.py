@@ -150,6 +150,7 @@ def test_a_locked_database_is_waited_for(
         assert steps_of(tracking, run, "train/loss") == list(range(1, 11))
 
 
+@pytest.mark.faults
 def test_killed_in_the_middle_of_many_it_loses_and_doubles_nothing(
     jobs: Jobs, local: Settings, tracking: mlflow.MlflowClient, tmp_path: Path
 ) -> None:

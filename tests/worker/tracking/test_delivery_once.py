@@ -120,6 +120,7 @@ def test_a_run_that_is_made_late_is_put_away(
     assert steps_of(tracking, run, "train/loss") == list(range(1, 11))
 
 
+@pytest.mark.faults
 def test_a_run_that_is_asked_for_while_the_database_is_locked_is_made_once(
     jobs: Jobs,
     settings: Settings,

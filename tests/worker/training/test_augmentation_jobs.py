@@ -194,6 +194,7 @@ def test_mixed_targets_are_probabilities_of_classes() -> None:
         assert (target.gather(1, batch.target[:, None]) > 0).all()
 
 
+@pytest.mark.faults
 def test_the_example_predicts_better_with_augmentation() -> None:
     losses: dict[bool, list[float]] = {True: [], False: []}
     for given in read_jobs(EXAMPLE):

@@ -54,6 +54,7 @@ def run_with_little_memory(spec: bytes) -> tuple[Ended, bool]:
     return Ended(result.state, result.cause, result.message), lifted
 
 
+@pytest.mark.faults
 def test_the_batch_size_that_is_named_fits(fresh: ProcessPoolExecutor) -> None:
     spec = images(1024, accumulation=2).SerializeToString()
     ended, lifted = fresh.submit(run_with_little_memory, spec).result()
