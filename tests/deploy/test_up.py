@@ -221,6 +221,11 @@ def socket_of_nobody() -> socket.socket:
         os.seteuid(0)
 
 
+def address_of(up: Upped) -> tuple[str, int]:
+    host, _, port = up.facts["tracking"].removeprefix("http://").partition(":")
+    return host, int(port)
+
+
 @dataclass(frozen=True)
 class Answer:
     status: int
@@ -255,6 +260,10 @@ def test_mlflow_opens_to_its_user_and_to_others_by_its_token_or_a_link(up: Upped
     # An earlier test has ended it.
     wait_until(answers, timeout=START_SECONDS, what="MLflow answers")
     other = partial(ask, make=socket_of_nobody)
+    # Whoever reads the ports of the owner's connections may name one of them.
+    with closing(socket.create_connection(address_of(up))) as own:
+        forged = {"X-Forwarded-For": "{}:{}".format(*own.getsockname())}
+        assert other("/", forged).status == http.client.UNAUTHORIZED
     # Pages, both interfaces for programs, files.
     search = "experiments/search?max_results=1"
     paths = ("/", f"/api/2.0/mlflow/{search}", f"/ajax-api/2.0/mlflow/{search}",

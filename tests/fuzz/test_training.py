@@ -95,6 +95,7 @@ def described(seed: int, cases: Sequence[int]) -> str:
     return f"python {' '.join(command[1:])}  # {SEED}={seed}\n{shown.stdout}"
 
 
+@pytest.mark.faults
 def test_some_random_specs_end_by_no_fault_of_the_service(tmp_path: Path) -> None:
     run(fixed_seed(), 30, tmp_path, processes=1)
 

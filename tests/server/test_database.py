@@ -156,8 +156,20 @@ async def test_a_database_that_hangs_keeps_nobody(monkeypatch: pytest.MonkeyPatc
     known = outages.Availability()
     hangs: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     with pytest.raises(DatabaseUnavailable, match="with the same request_id"):
-        await known.answer(hangs)
+        await known.answer(hangs, threads="writers")
     assert hangs.cancelled()
     answers: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     answers.set_result(7)
-    assert await known.answer(answers) == 7
+    assert await known.answer(answers, threads="writers") == 7
+    # What is read meanwhile says nothing of what is written.
+    hangs = asyncio.get_running_loop().create_future()
+
+    async def read() -> None:
+        while not hangs.cancelled():
+            await known.answer(answers, threads="readers")
+            await asyncio.sleep(0.01)
+
+    reading = asyncio.create_task(read())
+    with pytest.raises(DatabaseUnavailable):
+        await known.answer(hangs, threads="writers")
+    await reading

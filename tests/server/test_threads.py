@@ -31,3 +31,21 @@ def test_threads_run_before_they_are_needed() -> None:
     names = [thread.name for thread in threading.enumerate()]
     assert sum(name.startswith("early") for name in names) == 3
     executor.shutdown()
+
+
+def test_where_one_is_refused_none_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+    begun: list[threading.Thread] = []
+
+    def refuse(thread: threading.Thread) -> None:
+        if len(begun) == 2:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError):
+        started_threads(3, name="refused")
+    for thread in begun:
+        thread.join(60)
+        assert not thread.is_alive()

@@ -15,10 +15,19 @@ def started_threads(number: int, *, name: str) -> ThreadPoolExecutor:
     Args:
         number: How many.
         name: What their names begin with.
+
+    Raises:
+        RuntimeError: The system refuses one.
     """
     executor = ThreadPoolExecutor(number, thread_name_prefix=name)
     together = threading.Barrier(number)
-    wait([executor.submit(together.wait) for _ in range(number)])
+    try:
+        wait([executor.submit(together.wait) for _ in range(number)])
+    except RuntimeError:
+        # Those that run would wait for the others for good, and the process's end for them.
+        together.abort()
+        executor.shutdown(wait=False)
+        raise
     return executor
 
 

@@ -111,6 +111,7 @@ PROBLEMS: list[tuple[dict[str, Any], str, str]] = [
     # The base.
     ({"base": base(tags={"sweep": "x"})}, "base.tags.sweep", "the service sets it"),
     ({"base": base(tags={"trial": "x"})}, "base.tags.trial", "other tags"),
+    ({"base": base(tags={"runs": "per_setting"})}, "base.tags.runs", "other tags"),
     ({"base": base(replay={"job": "jobs/x", "step": 3})}, "base.replay", "train anew"),
     ({"base": base(continued_from={"job": "jobs/x"})}, "base.continued_from", "train anew"),
     # The search.

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 import torch
+from tests._few import a_few
 from tests.worker.training.jobs import flat, job, run
-from tests.worker.training.resumable import every_case, resumable, undisturbed
+from tests.worker.training.resumable import CASES, resumable, undisturbed
 
 from talweg.v1.jobs_pb2 import Job
 
@@ -40,7 +41,7 @@ def test_what_is_not_finite_ends_it_and_nothing_else() -> None:
     assert all(torch.isfinite(torch.tensor(value)) for value in values.values())
 
 
-@every_case
+@pytest.mark.parametrize("name", a_few(CASES, of=4))
 def test_the_training_after_it_is_the_same(name: str) -> None:
     spec = resumable(name)
     plain, before = undisturbed(name)

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests._few import a_few
 from tests.worker.training.jobs import flat, job, run
-from tests.worker.training.resumable import every_case, resumable, undisturbed
+from tests.worker.training.resumable import CASES, resumable, undisturbed
 
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker.diagnostics.rate_range import smoothed, suggestion
@@ -55,7 +56,7 @@ def test_a_bad_rate_is_seen_and_the_suggested_one_is_better() -> None:
     assert run(spec)[1].last("test/loss") < 0.9 * report.last("test/loss")
 
 
-@every_case
+@pytest.mark.parametrize("name", a_few(CASES, of=4))
 def test_the_training_after_it_is_the_same(name: str) -> None:
     spec = resumable(name)
     plain, before = undisturbed(name)

@@ -16,6 +16,7 @@ from talweg.worker.training import Result
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+@pytest.mark.faults
 def test_a_killed_process_restarts_the_job_from_its_checkpoint(worker: Worker, jobs: Jobs) -> None:
     spec = tiny_spec(
         # By dropout the random state counts too.

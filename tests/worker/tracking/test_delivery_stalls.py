@@ -16,6 +16,7 @@ import mlflow
 import psutil
 import pytest
 from mlflow.exceptions import MlflowException
+from tests._few import a_few
 from tests._parts import Mlflow, start, stop, wait_until
 from tests.worker._jobs import Jobs, tiny_spec
 from tests.worker.tracking.conftest import environment
@@ -243,7 +244,7 @@ def standing_still(
             database.execute("ROLLBACK")
 
 
-@pytest.mark.parametrize("who", ["MLflow", "MLflow's database", "delivery"])
+@pytest.mark.parametrize("who", a_few(["MLflow", "MLflow's database", "delivery"], of=3))
 def test_a_job_that_ends_while_a_part_stands_still_arrives_whole(
     who: str,
     jobs: Jobs,

@@ -157,9 +157,10 @@ def _quiet(**_: Any) -> None:
 
 @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
 def _before_fork(**_: Any) -> None:
+    # Whose memory is hidden can try no namespaces any more.
+    _say_what_holds()
     # Code of others runs as this user: what this process and its children know is not its own.
     privileges.hide_memory()
-    _say_what_holds()
     # What is there now stays: children need not look at it, and share its memory pages.
     gc.collect()
     gc.freeze()

@@ -44,6 +44,9 @@ _DETAILS, _RECORD_AWAY = "grpc-status-details-bin", "DATABASE_UNAVAILABLE"
 RECORD_PATIENCE = 600.0
 """For so many seconds a job goes on while the server answers that its record does not."""
 
+AFTER_RECORD_SECONDS = 10.0
+"""For so long after the record is back, at most, no job is taken from its worker."""
+
 
 class ServerAwayError(WorkerError):
     """The server could not be reached for as long as it was worth trying."""
@@ -183,8 +186,8 @@ def call(
         request: Sent as it is each time.
         until: `clock.monotonic()` after which it is no longer worth trying; at least one try.
         timeout: Seconds for one try.
-        record_patience: So many seconds longer it is tried while the server answers that its
-            record does not.
+        record_patience: So many seconds longer it is tried at most, and until
+            `AFTER_RECORD_SECONDS` after the last answer that the server's record does not answer.
         give_up: Asked between tries.
         clock: This process's.
 
@@ -192,16 +195,17 @@ def call(
         ServerAwayError: Nobody answered until then, or `give_up` said so.
         grpc.RpcError: The server refused.
     """
-    length, limit = _FIRST_PAUSE, until
+    length, last = _FIRST_PAUSE, until + record_patience
     while True:
-        left = limit - clock.monotonic()
+        left = until - clock.monotonic()
         try:
             return method(request, timeout=max(_SHORTEST_TRY, min(timeout, left)))
         except grpc.RpcError as exc:
             if not is_away(exc):
                 raise
-            limit = until + record_patience if is_record_away(exc) else until
-            left = limit - clock.monotonic()
+            if is_record_away(exc):
+                until = max(until, min(last, clock.monotonic() + AFTER_RECORD_SECONDS))
+            left = until - clock.monotonic()
             if left <= 0 or give_up():
                 raise ServerAwayError(f"no answer: {exc.details()}") from exc
         clock.sleep(min(length * random.uniform(0.5, 1.0), left))

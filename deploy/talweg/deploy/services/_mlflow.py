@@ -49,7 +49,8 @@ def become(
     assert (option, program) == ("-m", "uvicorn"), "this version of MLflow has another web server"
     os.environ.update(extra_env)
     _protect(token_file, arguments)
-    uvicorn.main(arguments, prog_name=program)
+    # Headers of a proxy would tell another peer than there is, and anybody may send them.
+    uvicorn.main([*arguments, "--no-proxy-headers"], prog_name=program)
     sys.exit()
 
 

@@ -98,7 +98,7 @@ def first_settings(plan: Plan) -> list[Setting]:
 
 
 def _base(spec: SweepSpec) -> Iterator[Violation]:
-    for tag in (TAG_SWEEP, TAG_TRIAL, *([TAG_RUNS] if spec.runs else ())):
+    for tag in (TAG_SWEEP, TAG_TRIAL, TAG_RUNS):
         if tag in spec.base.tags:
             hint = "the service sets it for the jobs of a sweep"
             yield Violation(f"base.tags.{tag}", shown(spec.base.tags[tag]), "other tags", hint)

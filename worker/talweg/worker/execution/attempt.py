@@ -180,6 +180,7 @@ class _Attempt:
             self._keeper.renew()
 
     def _train(self) -> Outcome:
+        plugins = digests_of(self._spec)
         try:
             result = self._run()(
                 self._spec,
@@ -193,7 +194,10 @@ class _Attempt:
                 outcome.model_sha256 = self._keep(result)
                 outcome.weights_sha256 = self._digest_of_weights()
                 outcome.environment.CopyFrom(environment_message(self._device()))
-                outcome.environment.plugins.update(digests_of(self._spec))
+                # Not of code that was changed meanwhile.
+                outcome.environment.plugins.update(
+                    plugins.items() & digests_of(self._spec).items()
+                )
             if outcome.HasField("divergence"):
                 self._spool.document(spool.DIVERGENCE, to_dict(outcome.divergence))
             if outcome.HasField("replay"):

@@ -128,15 +128,7 @@ class LeaseKeeper:
             grpc.RpcError: The lease is not ours any more.
         """
         until = self.renewed_at + self._time_to_live
-        sent_at = self._clock.monotonic()
-        response = call(
-            self._channel.workers.ReportProgress,
-            ReportProgressRequest(lease=self._lease),
-            until=until,
-            timeout=self._timeout,
-            record_patience=RECORD_PATIENCE,
-            clock=self._clock,
-        )
+        sent_at, response = self._ask(ReportProgressRequest(lease=self._lease), until=until)
         self._renewed(sent_at, response)
 
     def last_report(self) -> ReportProgressRequest:
@@ -203,17 +195,34 @@ class LeaseKeeper:
                 self._outbox.was_taken()
 
     def _call(self, report: ReportProgressRequest) -> None:
+        self.renewed_at, _ = self._ask(report, until=self.end)
+
+    def _ask(
+        self, report: ReportProgressRequest, *, until: float
+    ) -> tuple[float, ReportProgressResponse]:
+        """Report until the server answers, and return when that try began, and the answer."""
         sent_at = self._clock.monotonic()
-        method = self._channel.workers.ReportProgress
-        call(
-            method,
+
+        def ask(
+            request: ReportProgressRequest, /, *, timeout: float | None = None
+        ) -> ReportProgressResponse:
+            # The lease counts from the try that was answered: the first may be minutes old.
+            nonlocal sent_at
+            sent_at = self._clock.monotonic()
+            response: ReportProgressResponse = self._channel.workers.ReportProgress(
+                request, timeout=timeout
+            )
+            return response
+
+        response = call(
+            ask,
             report,
-            until=self.end,
+            until=until,
             timeout=self._timeout,
             record_patience=RECORD_PATIENCE,
             clock=self._clock,
         )
-        self.renewed_at = sent_at
+        return sent_at, response
 
     @property
     def end(self) -> float:

@@ -25,9 +25,12 @@ def digest_of(entry: EntryPoint) -> str:
         entry: Where it is.
 
     Returns:
-        64 hexadecimal digits; empty where its files cannot be read, or are too many.
+        64 hexadecimal digits; empty where its files cannot be read, are too many, or are others
+        than when this process first looked: nobody knows then which of them a job has imported.
     """
-    return _digest(entry.value.partition(":")[0].partition(".")[0])
+    module = entry.value.partition(":")[0].partition(".")[0]
+    first = _first_digest(module)
+    return first if _digest(module) == first else ""
 
 
 def digests_of(spec: JobSpec) -> dict[str, str]:
@@ -44,8 +47,11 @@ def digests_of(spec: JobSpec) -> dict[str, str]:
     return found
 
 
-# Once in a process: what it has imported stays what it was.
 @cache
+def _first_digest(module: str) -> str:
+    return _digest(module)
+
+
 def _digest(module: str) -> str:
     digest = hashlib.sha256()
     try:

@@ -5,7 +5,6 @@ into the job's own folder, which is the job's blob store then: so it needs neith
 a network.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -61,7 +60,7 @@ def fetch(spec: JobSpec, blobs: Blobs, target: Path) -> None:
     try:
         for digest in digests_of(spec):
             with suppress(FileNotFoundError, DamagedDataError), files_of(blobs, digest) as folder:
-                _link(folder, target / folder_of(digest))
+                _copy(folder, target / folder_of(digest))
         for blob in _files_of_jobs(spec, blobs):
             path = target / blob
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,11 +82,8 @@ def _files_of_jobs(spec: JobSpec, blobs: Blobs) -> Iterator[str]:
         yield from (f"{folder}/{name}" for name in blobs.names(folder))
 
 
-def _link(source: Path, target: Path) -> None:
-    """Have the files of a folder in another one too, without copying where that is possible."""
+def _copy(source: Path, target: Path) -> None:
+    """Copy the files of a folder: the job may write to its own, and others read these."""
     target.mkdir(parents=True)
     for file in (each for each in source.iterdir() if not each.name.startswith(".")):
-        try:
-            os.link(file, target / file.name)
-        except OSError:
-            shutil.copyfile(file, target / file.name)
+        shutil.copyfile(file, target / file.name)

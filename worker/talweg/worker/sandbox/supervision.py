@@ -90,6 +90,8 @@ class Supervision:
         self._folder, self._connection, self._server = folder, connection, server
         self._report, self._control, self._store = report, control, store
         self._bounds = bounds
+        # What the worker has fetched for it is none of its own.
+        self._given = usage.disk_of(folder / scratch.BLOBS)
         most = bounds.memory_bytes or bounds.disk_bytes
         self._exchange = Exchange(folder / scratch.EXCHANGE, most_bytes=most)
         self._flag = (folder / scratch.STOP).open("r+b", buffering=0)
@@ -337,7 +339,7 @@ class Supervision:
                 return limits.memory_reached(bounds, memory)
         if now >= self._weigh_at:
             # What it tells ends on a disk as well.
-            disk = usage.disk_of(self._folder) + self._connection.num_bytes
+            disk = usage.disk_of(self._folder) - self._given + self._connection.num_bytes
             self._weigh_at = _next_look(now, _DISK_SECONDS)
             if disk > bounds.disk_bytes:
                 return limits.disk_reached(bounds, disk)

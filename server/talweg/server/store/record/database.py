@@ -255,7 +255,7 @@ class Database:
 
     async def _in_thread(self, threads: ThreadPoolExecutor, work: Callable[[], R]) -> R:
         loop = asyncio.get_running_loop()
-        return await self.availability.answer(loop.run_in_executor(threads, work))
+        return await self.availability.answer(loop.run_in_executor(threads, work), threads=threads)
 
     async def check(self) -> None:
         """Read and write the record, changing nothing.

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -39,8 +40,9 @@ class Availability:
             monotonic: Gives seconds of a clock that never jumps.
         """
         self._monotonic = monotonic
-        self._num_answers = 0
-        self._is_silent = False
+        # By threads: where nothing can be written, what is read may still be answered.
+        self._num_answers: Counter[object] = Counter()
+        self._silent: set[object] = set()
         self._is_locked = False
         self._is_failing = False
         self._back_since = float("-inf")
@@ -69,20 +71,25 @@ class Availability:
             self._back_since = self._monotonic()
         self._is_failing = self._is_locked = False
 
-    async def answer(self, work: asyncio.Future[R]) -> R:
-        """Wait for an operation in a thread, unless the database says nothing to anybody.
+    async def answer(self, work: asyncio.Future[R], *, threads: object) -> R:
+        """Wait for an operation in a thread, unless the database says nothing to any of its kind.
+
+        Args:
+            work: The operation.
+            threads: Those that do it and all of its kind, such as writers.
 
         Raises:
             DatabaseUnavailable: It says nothing; what has not begun is given up.
         """
-        seen, silent = self._num_answers, 0.0
+        seen, silent = self._num_answers[threads], 0.0
         try:
             # By rounds: a machine that stood still is no database that does.
             while not (await asyncio.wait([work], timeout=_ROUND_S))[0]:
-                silent = silent + _ROUND_S if seen == self._num_answers else 0.0
-                seen = self._num_answers
-                if silent >= (_STILL_SILENT_S if self._is_silent else _SILENT_S):
-                    self._is_silent = self._is_failing = True
+                silent = silent + _ROUND_S if seen == self._num_answers[threads] else 0.0
+                seen = self._num_answers[threads]
+                if silent >= (_STILL_SILENT_S if threads in self._silent else _SILENT_S):
+                    self._silent.add(threads)
+                    self._is_failing = True
                     raise DatabaseUnavailable(
                         "the database does not answer; whether the call was carried out is not "
                         "known. Try again, with the same request_id"
@@ -90,8 +97,8 @@ class Availability:
         finally:
             # Does nothing to what has begun.
             work.cancel()
-        self._num_answers += 1
-        self._is_silent = False
+        self._num_answers[threads] += 1
+        self._silent.discard(threads)
         return work.result()
 
 
