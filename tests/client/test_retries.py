@@ -23,8 +23,7 @@ from talweg.client import (
 )
 from talweg.client import _connection as connection_module
 from talweg.client.agents.errors import as_data
-from talweg.server.errors import DatabaseUnavailable
-from talweg.server.excess import RateLimited, TooManyCalls
+from talweg.server.errors import DatabaseUnavailable, RateLimited, TooManyCalls
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 

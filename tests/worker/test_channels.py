@@ -11,8 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from talweg.server.errors import QuotaExceeded, ServerError
-from talweg.server.excess import RateLimited, TooManyCalls
+from talweg.server.errors import QuotaExceeded, RateLimited, ServerError, TooManyCalls
 from talweg.server.interceptor import ErrorInterceptor
 from talweg.worker.channels import call
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import grpc
 
-from talweg.server.errors import PermissionDenied, ServerError, Unauthenticated
-from talweg.server.excess import RateLimited
+from talweg.server.errors import PermissionDenied, RateLimited, ServerError, Unauthenticated
 from talweg.server.identity.authentication import Authenticator, Metadata
 from talweg.server.identity.caller import Caller, set_caller
 from talweg.server.identity.methods import METHODS, Access, Role

@@ -10,8 +10,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
-from talweg.server.errors import InvalidRequest, ServerError
-from talweg.server.excess import CallTooLong, SilentCaller, SlowReader
+from talweg.server.errors import CallTooLong, InvalidRequest, ServerError, SilentCaller, SlowReader
 from talweg.server.limits import too_large
 from talweg.server.statuses import INTERNAL, code_of, to_status
 from talweg.server.threads import as_process_limit

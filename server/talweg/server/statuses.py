@@ -7,7 +7,7 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from talweg.server import errors, excess
+from talweg.server import errors
 
 DOMAIN = "talweg"
 
@@ -73,9 +73,9 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.QuotaExceeded: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED"),
     errors.MessageTooLarge: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE"),
     errors.TooManyWatches: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHES"),
-    excess.RateLimited: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
-    excess.TooManyCalls: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"),
-    excess.CallTooLong: Mapped(grpc.StatusCode.DEADLINE_EXCEEDED, "CALL_TOO_LONG"),
+    errors.RateLimited: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
+    errors.TooManyCalls: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"),
+    errors.CallTooLong: Mapped(grpc.StatusCode.DEADLINE_EXCEEDED, "CALL_TOO_LONG"),
     errors.InternalError: Mapped(grpc.StatusCode.INTERNAL, "INTERNAL"),
     errors.DatabaseUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
     errors.BrokerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE"),
@@ -83,8 +83,8 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.IssuerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "ISSUER_UNAVAILABLE"),
     errors.ProcessLimit: Mapped(grpc.StatusCode.UNAVAILABLE, "PROCESS_LIMIT"),
     errors.ShuttingDown: Mapped(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"),
-    excess.SlowReader: Mapped(grpc.StatusCode.UNAVAILABLE, "SLOW_READER"),
-    excess.SilentCaller: Mapped(grpc.StatusCode.UNAVAILABLE, "SILENT_CALLER"),
+    errors.SlowReader: Mapped(grpc.StatusCode.UNAVAILABLE, "SLOW_READER"),
+    errors.SilentCaller: Mapped(grpc.StatusCode.UNAVAILABLE, "SILENT_CALLER"),
 }
 
 INTERNAL = status_pb2.Status(
@@ -124,7 +124,7 @@ def to_status(error: errors.ServerError, *, room: int = _IN_TRAILERS_BYTES) -> s
         reason=mapped.reason, domain=DOMAIN, metadata=error.metadata
     )
     status.details.append(_packed(info))
-    if isinstance(error, excess.RateLimited):
+    if isinstance(error, errors.RateLimited):
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromTimedelta(error.retry_after)
         status.details.append(_packed(retry))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from talweg.server.excess import TooManyCalls
+from talweg.server.errors import TooManyCalls
 
 _OF_WORKERS = "/talweg.v1.WorkerService/"
 

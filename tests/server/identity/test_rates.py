@@ -9,7 +9,7 @@ from google.rpc import error_details_pb2, status_pb2
 from tests.server.conftest import Start
 from tests.server.identity.teams import Metadata, Teams, refusal
 
-from talweg.server.excess import RateLimited
+from talweg.server.errors import RateLimited
 from talweg.server.identity.caller import UNKNOWN, Caller
 from talweg.server.identity.methods import METHODS, Role
 from talweg.server.identity.rates import RateLimiter, Rates

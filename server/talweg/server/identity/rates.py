@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from talweg.server.excess import RateLimited
+from talweg.server.errors import RateLimited
 from talweg.server.identity.caller import Caller
 from talweg.server.identity.methods import Access, Role
 
