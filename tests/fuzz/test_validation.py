@@ -9,8 +9,8 @@ from tests.fuzz.mutations import wrong_job_file, wrong_message
 from tests.fuzz.seeds import SEED, chance, fixed_seed, new_seed, num_cases
 from tests.fuzz.specs import random_spec
 
+from talweg.server.calls.statuses import to_status
 from talweg.server.services.submission.violations import refused
-from talweg.server.statuses import to_status
 from talweg.spec import (
     MAX_SPEC_BYTES,
     SpecError,

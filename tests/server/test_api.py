@@ -20,9 +20,9 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
     ServerReflectionResponse,
 )
 from sqlalchemy import create_engine, text
+from tests.server.calls.test_statuses import details
 from tests.server.conftest import Running, Start
 from tests.server.samples import point, spec, summary
-from tests.server.test_statuses import details
 
 from talweg.server.parts import SERVICES
 from talweg.spec import tasks as spec_tasks

@@ -8,9 +8,9 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.server.calls.test_statuses import details
 from tests.server.conftest import Running
 from tests.server.samples import Rules, spec
-from tests.server.test_statuses import details
 
 from talweg.server.errors import InternalError
 from talweg.server.services.submission import preparing

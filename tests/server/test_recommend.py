@@ -1,10 +1,10 @@
 """RecommendLoss over the wire."""
 
 import grpc
+from tests.server.calls.test_statuses import details
 from tests.server.conftest import Running
 from tests.server.samples import spec as sample
 from tests.server.test_api import refused, submit
-from tests.server.test_statuses import details
 
 from talweg.spec import from_dict, recommend
 from talweg.v1.recommendations_pb2 import ProblemFacts, RecommendLossRequest

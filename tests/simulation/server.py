@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from talweg.server.calls.statuses import code_of, to_status
 from talweg.server.errors import ServerError
 from talweg.server.events.hub import Hub
 from talweg.server.queueing.dispatcher import MAX_WAKE_UPS
@@ -27,7 +28,6 @@ from talweg.server.services.submission.stored_data import NOTHING_KNOWN
 from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.submission.uri_data import ReadSpec
 from talweg.server.services.watching import WatchService
-from talweg.server.statuses import code_of, to_status
 from talweg.server.store import events, queues
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.rows import JobRow

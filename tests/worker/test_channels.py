@@ -11,8 +11,8 @@ from typing import Any
 import grpc
 import pytest
 
+from talweg.server.calls.interceptor import ErrorInterceptor
 from talweg.server.errors import QuotaExceeded, RateLimited, ServerError, TooManyCalls
-from talweg.server.interceptor import ErrorInterceptor
 from talweg.worker.channels import call
 
 

@@ -13,21 +13,22 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from sqlalchemy.exc import DBAPIError
 
-from talweg.server import limits, listener
-from talweg.server.access import AccessInterceptor
+from talweg.server import listener
+from talweg.server.calls.access import AccessInterceptor
+from talweg.server.calls.interceptor import ErrorInterceptor
+from talweg.server.calls.rates import RateLimiter, Rates
+from talweg.server.concurrency.threads import started_threads
 from talweg.server.errors import DatabaseUnavailable, PortTaken
-from talweg.server.health import HealthServicer
 from talweg.server.identity.configured import server_credentials
-from talweg.server.identity.rates import RateLimiter, Rates
-from talweg.server.interceptor import ErrorInterceptor
+from talweg.server.limits import connections
+from talweg.server.limits.under_way import CallLimits
 from talweg.server.parts import SERVICES, Duty, Parts
 from talweg.server.queueing.outage import Outage
-from talweg.server.reflection import add_reflection
+from talweg.server.servicers.health import HealthServicer
+from talweg.server.servicers.reflection import add_reflection
 from talweg.server.settings import Settings
 from talweg.server.store import events
 from talweg.server.store.record import migrate
-from talweg.server.threads import started_threads
-from talweg.server.under_way import CallLimits
 from talweg.spec.local.ready import write_ready_file
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class Server:
         )
         self._grpc = grpc.aio.server(
             interceptors=[ErrorInterceptor(_call_limits(settings)), access, *interceptors],
-            options=limits.options(idle=settings.idle),
+            options=connections.options(idle=settings.idle),
         )
         self.address = ""
         """host:port, once it serves."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from talweg.server.errors import BadSetting
-from talweg.server.limits import MAX_STREAMS
+from talweg.server.limits.connections import MAX_STREAMS
 from talweg.spec.identity import security
 from talweg.spec.identity.security import INSECURE
 from talweg.spec.local.flags import read_flag

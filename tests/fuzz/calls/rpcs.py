@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from tests.fuzz.calls.callers import Metadata
 
-from talweg.server.reflection import V1, V1ALPHA
+from talweg.server.servicers.reflection import V1, V1ALPHA
 from talweg.v1 import (
     artifacts_pb2,
     catalog_pb2,

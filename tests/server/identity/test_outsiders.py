@@ -11,12 +11,12 @@ from tests.server.conftest import Running, Start
 from tests.server.identity.teams import Metadata
 from tests.server.samples import spec
 
-from talweg.server.access import check
+from talweg.server.calls.access import check
 from talweg.server.errors import PermissionDenied
 from talweg.server.identity.caller import Caller
 from talweg.server.identity.methods import METHODS, Role
 from talweg.server.parts import SERVICES
-from talweg.server.reflection import V1, V1ALPHA
+from talweg.server.servicers.reflection import V1, V1ALPHA
 from talweg.spec.identity.secrets import bearer
 from talweg.v1 import identity_pb2 as pb
 from talweg.v1 import jobs_pb2, workers_pb2
@@ -271,7 +271,7 @@ async def test_refused_calls_of_known_tokens_are_written_down(
 async def test_a_stream_ends_with_its_token(
     guarded: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("talweg.server.access.ASK_AGAIN_S", 0.05)
+    monkeypatch.setattr("talweg.server.calls.access.ASK_AGAIN_S", 0.05)
     token, name = await created(guarded, tmp_path, role=Role.SUBMITTER, project="a")
     submit = jobs_pb2.SubmitJobRequest(spec=spec())
     job = (await guarded.jobs.SubmitJob(submit, metadata=token)).job

@@ -9,10 +9,10 @@ from google.rpc import error_details_pb2, status_pb2
 from tests.server.conftest import Start
 from tests.server.identity.teams import Metadata, Teams, refusal
 
+from talweg.server.calls.rates import RateLimiter, Rates
 from talweg.server.errors import RateLimited
 from talweg.server.identity.caller import UNKNOWN, Caller
 from talweg.server.identity.methods import METHODS, Role
-from talweg.server.identity.rates import RateLimiter, Rates
 from talweg.v1 import identity_pb2 as pb
 from talweg.v1 import jobs_pb2
 from talweg.v1.identity_pb2_grpc import IdentityServiceStub

@@ -7,7 +7,7 @@ import os
 import click
 
 from talweg.server.commands.explained import explained
-from talweg.server.limits import raise_file_limit
+from talweg.server.limits.connections import raise_file_limit
 from talweg.server.serving import serve
 from talweg.server.settings import Settings
 from talweg.spec.identity.security import INSECURE

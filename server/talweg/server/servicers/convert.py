@@ -5,11 +5,11 @@ from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
 
+from talweg.server.calls.statuses import to_status
 from talweg.server.errors import InvalidRequest, ServerError
 from talweg.server.services.comparison.compare import Comparison, Group
 from talweg.server.services.jobs import JobView
 from talweg.server.services.submission.submit import Answer, Preview
-from talweg.server.statuses import to_status
 from talweg.server.store.record.clock import to_timestamp
 from talweg.server.store.record.rows import JobRow
 from talweg.v1.jobs_pb2 import (

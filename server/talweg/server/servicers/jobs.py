@@ -7,6 +7,7 @@ from typing import Any
 
 from talweg.server.errors import InvalidRequest, PermissionDenied
 from talweg.server.identity.caller import current_caller
+from talweg.server.limits.under_way import host_of
 from talweg.server.servicers.convert import (
     LARGEST_MESSAGE,
     batch_message,
@@ -28,7 +29,6 @@ from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.watching import WatchService
 from talweg.server.store.record.clock import to_timestamp
 from talweg.server.store.record.rows import JobRow
-from talweg.server.under_way import host_of
 from talweg.spec import display_name, job_name
 from talweg.v1 import jobs_pb2 as pb
 from talweg.v1.jobs_pb2_grpc import JobServiceServicer

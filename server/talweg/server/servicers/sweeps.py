@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from talweg.server.limits.under_way import host_of
 from talweg.server.servicers.convert import LARGEST_MESSAGE, comparison_message
 from talweg.server.services.sweeps.answering import SweepAnswerService
 from talweg.server.services.sweeps.control import SweepControlService
@@ -14,7 +15,6 @@ from talweg.server.services.sweeps.difference import DifferenceService
 from talweg.server.services.sweeps.lookup import SweepService
 from talweg.server.services.sweeps.messages import sweep_message
 from talweg.server.store.record.rows import SweepRow
-from talweg.server.under_way import host_of
 from talweg.v1 import sweeps_pb2 as pb
 from talweg.v1.sweeps_pb2_grpc import SweepServiceServicer
 

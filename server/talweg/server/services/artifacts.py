@@ -19,6 +19,7 @@ from talweg.blobs import (
     StoredArtifacts,
     read_artifacts,
 )
+from talweg.server.concurrency.fair_executor import FairExecutor
 from talweg.server.errors import (
     ArtifactNotFound,
     ArtifactNotReady,
@@ -27,7 +28,6 @@ from talweg.server.errors import (
     JobNotFound,
     OffsetBehindEnd,
 )
-from talweg.server.fair_executor import FairExecutor
 from talweg.server.queries import pages
 from talweg.server.services.arguments import count, job_of
 from talweg.server.store import jobs, removals

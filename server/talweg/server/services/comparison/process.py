@@ -1,6 +1,6 @@
 """The process that computes the statistics of comparisons."""
 
-from talweg.server.helper_process import HelperProcess
+from talweg.server.concurrency.helper_process import HelperProcess
 
 
 class StatisticsProcess(HelperProcess):

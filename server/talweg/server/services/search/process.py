@@ -1,6 +1,6 @@
 """The process that searches for settings."""
 
-from talweg.server.helper_process import HelperProcess
+from talweg.server.concurrency.helper_process import HelperProcess
 
 
 class SearchProcess(HelperProcess):

@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
+from talweg.server.concurrency.threads import started_threads
 from talweg.server.errors import DiskFull, UploadOutOfPlace
-from talweg.server.threads import started_threads
 from talweg.spec.private import make_private_folder
 
 log = logging.getLogger(__name__)

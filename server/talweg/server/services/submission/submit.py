@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from talweg.server.concurrency.fair_executor import FairExecutor
 from talweg.server.errors import (
     BatchSize,
     FieldProblem,
@@ -16,7 +17,6 @@ from talweg.server.errors import (
     RequestIdReused,
     ServerError,
 )
-from talweg.server.fair_executor import FairExecutor
 from talweg.server.services.arguments import job_of
 from talweg.server.services.plugins import told
 from talweg.server.services.quotas import no_room_for_jobs, room_for_jobs

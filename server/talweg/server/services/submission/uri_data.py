@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from talweg.server.concurrency.fair_executor import FairExecutor
 from talweg.server.errors import ServerError
-from talweg.server.fair_executor import FairExecutor
 from talweg.server.store.record.rows import StoredDatasetRow
 from talweg.spec import MAX_SPEC_BYTES, SpecError, Violation, check_message
 from talweg.spec.checks.limits import check_fillable

@@ -26,6 +26,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
+from talweg.server.concurrency.threads import started_threads
 from talweg.server.errors import BadSetting, DatabaseUnavailable
 from talweg.server.store.record.clock import (
     SQLITE_FUNCTION,
@@ -35,7 +36,6 @@ from talweg.server.store.record.clock import (
 )
 from talweg.server.store.record.outages import Availability, words
 from talweg.server.store.record.scope import OPTION, current_project
-from talweg.server.threads import started_threads
 from talweg.v1.jobs_pb2 import Event
 
 # Of commands, which nobody else waits for; the server's own patience is `Availability`'s.

@@ -9,14 +9,14 @@ from typing import Any
 
 import grpc
 
+from talweg.server.calls.interceptor import Context, Handler
+from talweg.server.calls.rates import RateLimiter
+from talweg.server.calls.statuses import INTERNAL, code_of, to_status
 from talweg.server.errors import PermissionDenied, RateLimited, ServerError, Unauthenticated
 from talweg.server.identity.authentication import Authenticator, Metadata
 from talweg.server.identity.caller import Caller, set_caller
 from talweg.server.identity.methods import METHODS, Access, Role
-from talweg.server.identity.rates import RateLimiter
-from talweg.server.interceptor import Context, Handler
 from talweg.server.services.audit import AuditLog
-from talweg.server.statuses import INTERNAL, code_of, to_status
 from talweg.server.store.record.scope import set_project
 
 log = logging.getLogger(__name__)

@@ -33,7 +33,7 @@ class CallsUnderWay:
     """Counts calls by the address of their callers. For the event loop's thread alone.
 
     It bounds connections with calls too, since each has one at least; those without are closed
-    soon (see `limits.options`).
+    soon (see `connections.options`).
     """
 
     def __init__(self, limits: CallLimits) -> None:

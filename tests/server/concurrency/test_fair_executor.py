@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from talweg.server.fair_executor import FairExecutor
+from talweg.server.concurrency.fair_executor import FairExecutor
 
 WAIT_S = 30
 

@@ -24,7 +24,7 @@ from tests.server.conftest import Running, Start
 from tests.server.samples import spec
 from tests.server.sweeps.sweeping import sweep_spec
 
-from talweg.server.limits import MAX_STREAMS
+from talweg.server.limits.connections import MAX_STREAMS
 from talweg.server.parts import SERVICES
 from talweg.v1 import jobs_pb2
 from talweg.v1.jobs_pb2_grpc import JobServiceStub

@@ -8,8 +8,8 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from talweg.server import errors
+from talweg.server.calls.statuses import TABLE, to_status
 from talweg.server.errors import FieldProblem, InvalidSpec
-from talweg.server.statuses import TABLE, to_status
 
 ABSTRACT = {errors.ServerError, errors.Unavailable}
 
@@ -36,7 +36,7 @@ def test_every_error_of_a_call_is_in_the_table() -> None:
 
 
 def test_the_page_of_the_api_has_the_table() -> None:
-    page = (Path(__file__).parents[2] / "docs/api.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs/api.md").read_text(encoding="utf-8")
     section = page.split("\n## Errors\n", 1)[1].split("\n## ", 1)[0]
     rows = re.findall(r"^\| ([A-Z_]+) \| ([^|]+) \|", section, re.M)
     described = {

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from talweg.server.concurrency.threads import as_process_limit
 from talweg.server.errors import InternalError
-from talweg.server.threads import as_process_limit
 from talweg.spec.local.environment import without_secrets
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from google.rpc import error_details_pb2, status_pb2
 from tests.server.conftest import Running, Start
 from tests.server.samples import spec
 
-from talweg.server.interceptor import ErrorInterceptor
-from talweg.server.under_way import CallLimits
+from talweg.server.calls.interceptor import ErrorInterceptor
+from talweg.server.limits.under_way import CallLimits
 from talweg.v1 import jobs_pb2, workers_pb2
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
-from talweg.server.threads import started_threads
+from talweg.server.concurrency.threads import started_threads
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -10,11 +10,11 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
+from talweg.server.calls.statuses import INTERNAL, code_of, to_status
+from talweg.server.concurrency.threads import as_process_limit
 from talweg.server.errors import CallTooLong, InvalidRequest, ServerError, SilentCaller, SlowReader
-from talweg.server.limits import too_large
-from talweg.server.statuses import INTERNAL, code_of, to_status
-from talweg.server.threads import as_process_limit
-from talweg.server.under_way import CallLimits, CallsUnderWay, Patience
+from talweg.server.limits.connections import too_large
+from talweg.server.limits.under_way import CallLimits, CallsUnderWay, Patience
 
 # As text, since grpc's classes are generic in their stubs alone.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
+from talweg.server.concurrency.threads import as_process_limit, started_threads
 from talweg.server.errors import ProcessLimit
-from talweg.server.threads import as_process_limit, started_threads
 
 
 @pytest.mark.parametrize(

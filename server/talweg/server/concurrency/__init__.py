@@ -1,0 +1,1 @@
+"""What runs beside the event loop: threads in which callers take turns, processes that compute."""

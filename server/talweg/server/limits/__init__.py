@@ -1,0 +1,1 @@
+"""What callers may take of a server, by size, number and time."""
