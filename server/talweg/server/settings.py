@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from talweg.server.errors import BadSetting
 from talweg.server.limits.connections import MAX_STREAMS
+from talweg.server.limits.under_way import CallLimits
 from talweg.spec.identity import security
 from talweg.spec.identity.security import INSECURE
 from talweg.spec.local.flags import read_flag
@@ -104,10 +105,10 @@ class Settings:
     max_watches: int = 500
     """TALWEG_MAX_WATCHES: jobs and sweeps that callers of one address may watch at once."""
 
-    max_calls: int = 2_000
+    max_calls: int = CallLimits.calls
     """TALWEG_MAX_CALLS: calls of one address that may be under way at once, watches included."""
 
-    slow_reader: timedelta = timedelta(minutes=1)
+    slow_reader: timedelta = CallLimits.slow
     """TALWEG_SLOW_READER_SECONDS: a stream whose caller makes no room for the next response for so
     long is ended; clients open it again from where they are."""
 

@@ -22,13 +22,13 @@ _MOST_BUCKETS = 10_000
 class Rates:
     """Calls a second of one token; 0 for as many as it likes."""
 
-    reads: int = 500
+    reads: int = 0
     """Calls that change nothing."""
 
-    writes: int = 100
+    writes: int = 0
     """Calls that change something."""
 
-    worker_calls: int = 2_000
+    worker_calls: int = 0
     """All calls of a worker's token, which many workers may share."""
 
 
