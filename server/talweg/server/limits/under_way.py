@@ -1,13 +1,12 @@
 """How many calls the callers of one address have under way, and how long each may take."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
 from talweg.server.errors import TooManyCalls
+from talweg.server.limits.shares import Shares
 
 _OF_WORKERS = "/talweg.v1.WorkerService/"
 
@@ -44,10 +43,9 @@ class CallsUnderWay:
         """
         self.limits = limits
         """What callers may take."""
-        self._num_calls: Counter[tuple[str, bool]] = Counter()
+        self._shares = Shares[tuple[str, bool]](limits.calls)
 
-    @contextmanager
-    def counted(self, peer: str, method: str) -> Iterator[None]:
+    def counted(self, peer: str, method: str) -> AbstractContextManager[None]:
         """Count a call as long as it lasts.
 
         Args:
@@ -59,19 +57,13 @@ class CallsUnderWay:
             TooManyCalls: There are as many of this address as there may be.
         """
         host = host_of(peer)
-        key = (host, method.startswith(_OF_WORKERS))
-        if self._num_calls[key] >= self.limits.calls:
-            raise TooManyCalls(
+        return self._shares.one(
+            (host, method.startswith(_OF_WORKERS)),
+            lambda: TooManyCalls(
                 f"callers of one address may have {self.limits.calls:,} calls under way at once, "
                 f"and {host} has: wait until some end"
-            )
-        self._num_calls[key] += 1
-        try:
-            yield
-        finally:
-            self._num_calls[key] -= 1
-            if not self._num_calls[key]:
-                del self._num_calls[key]
+            ),
+        )
 
 
 class Patience:

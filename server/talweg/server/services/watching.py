@@ -1,11 +1,11 @@
 """Following a job: from the record first, then from memory as events happen."""
 
-from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, aclosing
 
 from talweg.server.errors import InvalidRequest, TooManyWatches
 from talweg.server.events.hub import Hub
+from talweg.server.limits.shares import Shares
 from talweg.server.services.arguments import job_of
 from talweg.server.store import events, jobs
 from talweg.server.store.record.database import Database
@@ -23,16 +23,14 @@ class WatchLimit:
         Args:
             most: How many one caller may have at once.
         """
-        self._most = most
-        self._num_watches: Counter[str] = Counter()
+        self._shares = Shares[str](most)
 
     @property
     def num_watches(self) -> int:
         """How many watches there are now, of all callers."""
-        return self._num_watches.total()
+        return self._shares.total
 
-    @contextmanager
-    def counted(self, caller: str) -> Iterator[None]:
+    def counted(self, caller: str) -> AbstractContextManager[None]:
         """Count a watch as long as it lasts.
 
         Args:
@@ -41,18 +39,13 @@ class WatchLimit:
         Raises:
             TooManyWatches: The caller has as many as it may.
         """
-        if self._num_watches[caller] >= self._most:
-            raise TooManyWatches(
-                f"one caller may watch {self._most} jobs and sweeps at once, and {caller} does: "
-                "end other watches first, or ask for states by ListJobs and ListSweeps"
-            )
-        self._num_watches[caller] += 1
-        try:
-            yield
-        finally:
-            self._num_watches[caller] -= 1
-            if not self._num_watches[caller]:
-                del self._num_watches[caller]
+        return self._shares.one(
+            caller,
+            lambda: TooManyWatches(
+                f"one caller may watch {self._shares.most} jobs and sweeps at once, and {caller} "
+                "does: end other watches first, or ask for states by ListJobs and ListSweeps"
+            ),
+        )
 
 
 class WatchService:
