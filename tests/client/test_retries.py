@@ -23,7 +23,8 @@ from talweg.client import (
 )
 from talweg.client import _connection as connection_module
 from talweg.client.agents.errors import as_data
-from talweg.server.errors import DatabaseUnavailable, RateLimited, TooManyCalls
+from talweg.server.calls.statuses import TABLE
+from talweg.server.errors import DatabaseUnavailable, QuotaExceeded, RateLimited, TooManyCalls
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
@@ -47,7 +48,9 @@ def test_a_token_that_makes_too_many_calls_waits_as_long_as_it_is_told(
         job = client.submit(sample())
         assert time.monotonic() - started >= 0.6
         assert faulty.calls == ["SubmitJob"] * 4
+        started = time.monotonic()
         next(job.watch())
+        assert time.monotonic() - started >= 0.3
     assert faulty.calls.count("WatchJob") == 2
 
 
@@ -67,6 +70,13 @@ def test_a_limit_that_leaves_no_time_is_an_error_of_its_own(faulty: FaultyServer
         "retry_after_seconds": 9.0,
         "reason": "RATE_LIMITED",
     }
+
+
+def test_a_call_that_was_not_begun_may_be_sent_again() -> None:
+    refused = ResourceExhausted("too many", reason=TABLE[TooManyCalls].reason)
+    assert as_data(refused)["retry"]
+    beyond = ResourceExhausted("no more", reason=TABLE[QuotaExceeded].reason)
+    assert not as_data(beyond)["retry"]
 
 
 def test_lost_answer_gives_no_second_job(faulty: FaultyServer) -> None:

@@ -17,8 +17,10 @@ from talweg.client._errors import (
     WaitTimeout,
     code_of,
     from_rpc,
+    is_passing,
 )
 from talweg.client._transport import Arguments, Request, Response, Result, Transport
+from talweg.spec.refusals import NOT_BEGUN
 from talweg.v1 import jobs_pb2, sweeps_pb2
 
 if TYPE_CHECKING:
@@ -28,8 +30,6 @@ Event = TypeVar("Event", jobs_pb2.Event, sweeps_pb2.SweepEvent)
 
 # A server that has never answered probably does not exist: report this soon.
 FIRST_CONTACT_SECONDS: Final = 5.0
-NOT_BEGUN: Final = frozenset({"RATE_LIMITED", "TOO_MANY_CALLS"})
-"""Reasons with which the server refuses a call before it has read its request."""
 _FIRST_DELAY: Final = 0.05
 _LONGEST_DELAY: Final = 2.0
 # No connection attempt takes this long: a stream that broke later had reached the server.
@@ -142,8 +142,8 @@ class Connection:
                 if _is_code(error, "DEADLINE_EXCEEDED") and refusal is not None:
                     # The server's reason says more than that the last try ended in the middle.
                     raise refusal from error
-                may_retry = _is_code(error, "UNAVAILABLE") or _is_not_begun(failure)
-                if not may_retry or not backoff.fits(retry_until, least=_retry_after(failure)):
+                may_retry = _is_code(error, "UNAVAILABLE") or failure.reason in NOT_BEGUN
+                if not may_retry or not backoff.fits(retry_until, failure):
                     raise failure from error
                 if failure.reason:
                     refusal = failure
@@ -226,10 +226,12 @@ class Connection:
                     # It was continued since.
                     continue
                 raise Unavailable(f"the server at {self.server.address} ended the stream")
-            except Unavailable as lost:
+            except TalwegError as lost:
+                if not is_passing(lost):
+                    raise
                 if backoff is None or time.monotonic() - opened > _CONNECTED_SECONDS:
                     backoff = _Backoff()
-                if not backoff.fits(self._retry_until(backoff, self._patience)):
+                if not backoff.fits(self._retry_until(backoff, self._patience), lost):
                     raise
                 if on_lost is not None:
                     on_lost(str(lost).removesuffix(f". {HOW_TO_START}"))
@@ -264,20 +266,15 @@ class Connection:
                 return
             except grpc.RpcError as error:
                 self._check_open()
-                failure = self._note(error)
-                # A server that shuts down cancels its open streams.
-                is_cancelled = _is_code(error, "CANCELLED") and not failure.reason
-                is_passing = isinstance(failure, Unavailable) or _is_not_begun(failure)
-                if not is_passing and not is_cancelled:
-                    raise failure from error
+                failure = self._note_of_stream(error)
                 backoff = backoff or _Backoff()
                 until = self._retry_until(backoff, self._patience)
-                if not backoff.fits(until, least=_retry_after(failure)):
+                if not is_passing(failure) or not backoff.fits(until, failure):
                     raise failure from error
             self._transport.pause(backoff.delay)
 
     def _stream(self, source: Source[Event], cursor: int, until: float | None) -> Generator[Event]:
-        """Yield the events of one stream; raise Unavailable if it breaks."""
+        """Yield the events of one stream; raise what is passing if it breaks."""
         import grpc
 
         self._check_open()
@@ -292,14 +289,9 @@ class Connection:
                     yield response.event
         except grpc.RpcError as error:
             self._check_open()
-            failure = self._note(error)
+            failure = self._note_of_stream(error)
             if remaining is not None and _is_code(error, "DEADLINE_EXCEEDED"):
                 raise WaitTimeout(f"{source.name} did not end in time") from error
-            if _is_code(error, "CANCELLED") and not failure.reason:
-                # A server that shuts down cancels its open streams.
-                raise Unavailable(str(failure)) from error
-            if _is_not_begun(failure):
-                raise Unavailable(str(failure), reason=failure.reason) from error
             raise failure from error
 
     def _is_over(self, source: Source[Event], cursor: int) -> bool:
@@ -321,6 +313,13 @@ class Connection:
         self._has_answered |= not isinstance(failure, Unavailable) or bool(failure.reason)
         return failure
 
+    def _note_of_stream(self, error: "grpc.RpcError") -> TalwegError:
+        failure = self._note(error)
+        if _is_code(error, "CANCELLED") and not failure.reason:
+            # A server that shuts down cancels its open streams.
+            return Unavailable(str(failure))
+        return failure
+
 
 class Retries:
     """Waits between tries of a long call, longer each time; progress starts it anew."""
@@ -331,9 +330,13 @@ class Retries:
         self._patience = patience
         self._backoff = _Backoff()
 
-    def wait(self) -> bool:
-        """Wait before the next try; return False at once where the patience is at its end."""
-        if not self._backoff.fits(self._backoff.started + self._patience):
+    def wait(self, failure: TalwegError) -> bool:
+        """Wait before the next try; return False at once where the patience is at its end.
+
+        Args:
+            failure: What ended the last try.
+        """
+        if not self._backoff.fits(self._backoff.started + self._patience, failure):
             return False
         return self._transport.pause(self._backoff.delay)
 
@@ -365,28 +368,19 @@ class _Backoff:
         self.delay = 0.0
         self._next = _FIRST_DELAY
 
-    def fits(self, deadline: float, *, least: float = 0.0) -> bool:
+    def fits(self, deadline: float, failure: TalwegError) -> bool:
         """Draw the next delay; return False if it would end after the deadline.
 
         Args:
             deadline: On the monotonic clock.
-            least: Seconds below which there is no use in trying again.
+            failure: What is to be tried again; it may say when.
         """
+        after = failure.retry_after if isinstance(failure, ResourceExhausted) else None
         # Behind what the server says too, so that not all callers come back in one moment.
+        least = 0.0 if after is None else after.total_seconds()
         self.delay = least + self._next * random.uniform(0.5, 1.0)
         self._next = min(_LONGEST_DELAY, 2 * self._next)
         return time.monotonic() + self.delay < deadline
-
-
-def _is_not_begun(failure: TalwegError) -> bool:
-    """Return whether the server has not begun with a call, since there were too many."""
-    return failure.reason in NOT_BEGUN
-
-
-def _retry_after(failure: TalwegError) -> float:
-    """Return in how many seconds the server wants a call again; 0 where it does not say."""
-    after = failure.retry_after if isinstance(failure, ResourceExhausted) else None
-    return 0.0 if after is None else after.total_seconds()
 
 
 def _is_code(error: "grpc.RpcError", name: str) -> bool:

@@ -25,6 +25,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from talweg.spec import SpecError, Violation
+from talweg.spec.refusals import DETAILS, NOT_BEGUN
 
 if TYPE_CHECKING:
     import grpc
@@ -42,7 +43,6 @@ HOW_TO_START = (
 )
 # So gRPC begins what it says of an answer that is HTTP, but not gRPC.
 _BY_HTTP = "Received http2 header with status:"
-_DETAILS_TRAILER = "grpc-status-details-bin"
 
 
 class TalwegError(Exception):
@@ -169,6 +169,14 @@ _KINDS: dict[str, type[TalwegError]] = {
 }
 
 
+def is_passing(error: TalwegError) -> bool:
+    """Return whether the same request may succeed later by itself.
+
+    Nobody answered, or the server has not begun with it since there were too many.
+    """
+    return isinstance(error, Unavailable) or error.reason in NOT_BEGUN
+
+
 def from_status(status: status_pb2.Status, *, address: str = "") -> TalwegError:
     """Convert a status to an exception; `address` is named if no server answered."""
     info = _detail(status.details, error_details_pb2.ErrorInfo())
@@ -208,7 +216,7 @@ def from_rpc(error: "grpc.RpcError", *, address: str, proxy: str = "") -> Talweg
 
     assert isinstance(error, (grpc.Call, grpc.aio.AioRpcError)), "errors of gRPC have their call"
     for key, value in error.trailing_metadata() or ():
-        if key == _DETAILS_TRAILER and isinstance(value, bytes):
+        if key == DETAILS and isinstance(value, bytes):
             return from_status(status_pb2.Status.FromString(value), address=address)
     details = error.details() or ""
     if details.startswith(_BY_HTTP) or "HTTP proxy returned response code" in details:

@@ -29,7 +29,8 @@ class JobServiceStub:
     """The service for clients.
 
     Errors are google.rpc.Status with ErrorInfo (domain "talweg") and, for invalid requests,
-    BadRequest with one violation per field. Only UNAVAILABLE is worth retrying unchanged.
+    BadRequest with one violation per field. Worth retrying unchanged are UNAVAILABLE, and
+    RESOURCE_EXHAUSTED with reason RATE_LIMITED or TOO_MANY_CALLS.
     """
 
     def __init__(self, channel):
@@ -114,7 +115,8 @@ class JobServiceServicer:
     """The service for clients.
 
     Errors are google.rpc.Status with ErrorInfo (domain "talweg") and, for invalid requests,
-    BadRequest with one violation per field. Only UNAVAILABLE is worth retrying unchanged.
+    BadRequest with one violation per field. Worth retrying unchanged are UNAVAILABLE, and
+    RESOURCE_EXHAUSTED with reason RATE_LIMITED or TOO_MANY_CALLS.
     """
 
     def SubmitJob(self, request, context):
@@ -312,7 +314,8 @@ class JobService:
     """The service for clients.
 
     Errors are google.rpc.Status with ErrorInfo (domain "talweg") and, for invalid requests,
-    BadRequest with one violation per field. Only UNAVAILABLE is worth retrying unchanged.
+    BadRequest with one violation per field. Worth retrying unchanged are UNAVAILABLE, and
+    RESOURCE_EXHAUSTED with reason RATE_LIMITED or TOO_MANY_CALLS.
     """
 
     @staticmethod

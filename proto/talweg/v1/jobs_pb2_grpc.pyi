@@ -30,7 +30,8 @@ class JobServiceStub:
     """The service for clients.
 
     Errors are google.rpc.Status with ErrorInfo (domain "talweg") and, for invalid requests,
-    BadRequest with one violation per field. Only UNAVAILABLE is worth retrying unchanged.
+    BadRequest with one violation per field. Worth retrying unchanged are UNAVAILABLE, and
+    RESOURCE_EXHAUSTED with reason RATE_LIMITED or TOO_MANY_CALLS.
     """
 
     @_typing.overload
@@ -90,7 +91,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """The service for clients.
 
     Errors are google.rpc.Status with ErrorInfo (domain "talweg") and, for invalid requests,
-    BadRequest with one violation per field. Only UNAVAILABLE is worth retrying unchanged.
+    BadRequest with one violation per field. Worth retrying unchanged are UNAVAILABLE, and
+    RESOURCE_EXHAUSTED with reason RATE_LIMITED or TOO_MANY_CALLS.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -146,7 +148,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """The service for clients.
 
     Errors are google.rpc.Status with ErrorInfo (domain "talweg") and, for invalid requests,
-    BadRequest with one violation per field. Only UNAVAILABLE is worth retrying unchanged.
+    BadRequest with one violation per field. Worth retrying unchanged are UNAVAILABLE, and
+    RESOURCE_EXHAUSTED with reason RATE_LIMITED or TOO_MANY_CALLS.
     """
 
     @_abc_1.abstractmethod

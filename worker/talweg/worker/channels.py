@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from talweg.spec.identity.security import Security
 from talweg.spec.predictions import MAX_PICTURES_BYTES
+from talweg.spec.refusals import AFTER_RECORD_SECONDS, DETAILS, NOT_BEGUN, RECORD_AWAY
 from talweg.v1.jobs_pb2_grpc import JobServiceStub
 from talweg.v1.sweeps_pb2_grpc import SweepServiceStub
 from talweg.v1.workers_pb2_grpc import WorkerServiceStub
@@ -34,18 +35,11 @@ _OPTIONS = (
     # A proxy set for the web must not catch calls between parts of one service.
     ("grpc.enable_http_proxy", 0),
 )
-# Reasons with which the server refuses a call before it has read its request.
-_NOT_BEGUN = {"RATE_LIMITED", "TOO_MANY_CALLS"}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _SHORTEST_TRY = 0.05
-# Where a status has its details, and the reason by which a server says that its record is away.
-_DETAILS, _RECORD_AWAY = "grpc-status-details-bin", "DATABASE_UNAVAILABLE"
 
 RECORD_PATIENCE = 600.0
 """For so many seconds a job goes on while the server answers that its record does not."""
-
-AFTER_RECORD_SECONDS = 10.0
-"""For so long after the record is back, at most, no job is taken from its worker."""
 
 
 class ServerAwayError(WorkerError):
@@ -144,7 +138,7 @@ def is_away(error: grpc.RpcError) -> bool:
     ended refuses to end again.
     """
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return _reason_of(error) in _NOT_BEGUN
+        return _reason_of(error) in NOT_BEGUN
     return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -154,7 +148,7 @@ def _reason_of(error: grpc.RpcError) -> str:
     # In the stubs it is a type of grpcio's own that nobody can go through.
     metadata: Any = error.trailing_metadata() or ()
     for key, value in metadata:
-        if key == _DETAILS and isinstance(value, bytes):
+        if key == DETAILS and isinstance(value, bytes):
             for detail in status_pb2.Status.FromString(value).details:
                 if detail.Unpack(info):
                     return str(info.reason)
@@ -166,7 +160,7 @@ def is_record_away(error: grpc.RpcError) -> bool:
 
     Nobody is given a job meanwhile: that stands in the record.
     """
-    return _reason_of(error) == _RECORD_AWAY
+    return _reason_of(error) == RECORD_AWAY
 
 
 def call(

@@ -13,6 +13,7 @@ from talweg.client._errors import (
     TalwegError,
     Unavailable,
     WaitTimeout,
+    is_passing,
 )
 
 _CODES: tuple[tuple[type[Exception], str], ...] = (
@@ -47,10 +48,10 @@ def as_data(error: Exception) -> dict[str, Any]:
     data: dict[str, Any] = {
         "code": code,
         "message": str(error),
-        "retry": code == "UNAVAILABLE",
+        "retry": isinstance(error, TalwegError) and is_passing(error),
     }
     if (retry_after := getattr(error, "retry_after", None)) is not None:
-        data |= {"retry": True, "retry_after_seconds": retry_after.total_seconds()}
+        data["retry_after_seconds"] = retry_after.total_seconds()
     if reason := getattr(error, "reason", ""):
         data["reason"] = reason
     if violations := getattr(error, "violations", ()):

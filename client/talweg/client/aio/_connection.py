@@ -15,13 +15,19 @@ from talweg.client._connection import (
     Source,
     _Backoff,
     _is_code,
-    _is_not_begun,
-    _retry_after,
     _Watched,
 )
-from talweg.client._errors import HOW_TO_START, TalwegError, Unavailable, WaitTimeout, from_rpc
+from talweg.client._errors import (
+    HOW_TO_START,
+    TalwegError,
+    Unavailable,
+    WaitTimeout,
+    from_rpc,
+    is_passing,
+)
 from talweg.client._transport import Arguments, Request, Response, Result
 from talweg.client.aio._transport import Transport
+from talweg.spec.refusals import NOT_BEGUN
 
 if TYPE_CHECKING:
     import grpc
@@ -113,8 +119,8 @@ class Connection:
                 if _is_code(error, "DEADLINE_EXCEEDED") and refusal is not None:
                     # The server's reason says more than that the last try ended in the middle.
                     raise refusal from error
-                may_retry = _is_code(error, "UNAVAILABLE") or _is_not_begun(failure)
-                if not may_retry or not backoff.fits(retry_until, least=_retry_after(failure)):
+                may_retry = _is_code(error, "UNAVAILABLE") or failure.reason in NOT_BEGUN
+                if not may_retry or not backoff.fits(retry_until, failure):
                     raise failure from error
                 if failure.reason:
                     refusal = failure
@@ -197,10 +203,12 @@ class Connection:
                     # It was continued since.
                     continue
                 raise Unavailable(f"the server at {self.server.address} ended the stream")
-            except Unavailable as lost:
+            except TalwegError as lost:
+                if not is_passing(lost):
+                    raise
                 if backoff is None or time.monotonic() - opened > _CONNECTED_SECONDS:
                     backoff = _Backoff()
-                if not backoff.fits(self._retry_until(backoff, self._patience)):
+                if not backoff.fits(self._retry_until(backoff, self._patience), lost):
                     raise
                 if on_lost is not None:
                     on_lost(str(lost).removesuffix(f". {HOW_TO_START}"))
@@ -235,22 +243,17 @@ class Connection:
                 return
             except grpc.RpcError as error:
                 self._check_open()
-                failure = self._note(error)
-                # A server that shuts down cancels its open streams.
-                is_cancelled = _is_code(error, "CANCELLED") and not failure.reason
-                is_passing = isinstance(failure, Unavailable) or _is_not_begun(failure)
-                if not is_passing and not is_cancelled:
-                    raise failure from error
+                failure = self._note_of_stream(error)
                 backoff = backoff or _Backoff()
                 until = self._retry_until(backoff, self._patience)
-                if not backoff.fits(until, least=_retry_after(failure)):
+                if not is_passing(failure) or not backoff.fits(until, failure):
                     raise failure from error
             await self._transport.pause(backoff.delay)
 
     async def _stream(
         self, source: Source[Event], cursor: int, until: float | None
     ) -> AsyncGenerator[Event]:
-        """Yield the events of one stream; raise Unavailable if it breaks."""
+        """Yield the events of one stream; raise what is passing if it breaks."""
         import grpc
 
         self._check_open()
@@ -265,14 +268,9 @@ class Connection:
                     yield response.event
         except grpc.RpcError as error:
             self._check_open()
-            failure = self._note(error)
+            failure = self._note_of_stream(error)
             if remaining is not None and _is_code(error, "DEADLINE_EXCEEDED"):
                 raise WaitTimeout(f"{source.name} did not end in time") from error
-            if _is_code(error, "CANCELLED") and not failure.reason:
-                # A server that shuts down cancels its open streams.
-                raise Unavailable(str(failure)) from error
-            if _is_not_begun(failure):
-                raise Unavailable(str(failure), reason=failure.reason) from error
             raise failure from error
 
     async def _is_over(self, source: Source[Event], cursor: int) -> bool:
@@ -294,6 +292,13 @@ class Connection:
         self._has_answered |= not isinstance(failure, Unavailable) or bool(failure.reason)
         return failure
 
+    def _note_of_stream(self, error: "grpc.RpcError") -> TalwegError:
+        failure = self._note(error)
+        if _is_code(error, "CANCELLED") and not failure.reason:
+            # A server that shuts down cancels its open streams.
+            return Unavailable(str(failure))
+        return failure
+
 
 class Retries:
     """Waits between tries of a long call, longer each time; progress starts it anew."""
@@ -304,9 +309,13 @@ class Retries:
         self._patience = patience
         self._backoff = _Backoff()
 
-    async def wait(self) -> bool:
-        """Wait before the next try; return False at once where the patience is at its end."""
-        if not self._backoff.fits(self._backoff.started + self._patience):
+    async def wait(self, failure: TalwegError) -> bool:
+        """Wait before the next try; return False at once where the patience is at its end.
+
+        Args:
+            failure: What ended the last try.
+        """
+        if not self._backoff.fits(self._backoff.started + self._patience, failure):
             return False
         return await self._transport.pause(self._backoff.delay)
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
-from talweg.client._connection import NOT_BEGUN, Connection
-from talweg.client._errors import TalwegError, Unavailable
+from talweg.client._connection import Connection
+from talweg.client._errors import TalwegError, is_passing
 from talweg.client.data._sources import Source
 from talweg.v1 import stored_datasets_pb2 as pb
 from talweg.v1.datasets_pb2 import ReadOptions
@@ -67,8 +67,8 @@ def send(
             return connection.send(connection.stored.UploadStoredDataset, messages)
         except TalwegError as error:
             # Another upload of the same file may have moved on meanwhile, or a connection broke.
-            is_passing = isinstance(error, Unavailable) or error.reason in {_MOVED, *NOT_BEGUN}
-            if not is_passing or not retries.wait():
+            may_retry = is_passing(error) or error.reason == _MOVED
+            if not may_retry or not retries.wait(error):
                 raise
 
 

@@ -15,14 +15,13 @@ from talweg.server.concurrency.threads import as_process_limit
 from talweg.server.errors import CallTooLong, InvalidRequest, ServerError, SilentCaller, SlowReader
 from talweg.server.limits.connections import too_large
 from talweg.server.limits.under_way import CallLimits, CallsUnderWay, Patience
+from talweg.spec.refusals import DETAILS
 
 # As text, since grpc's classes are generic in their stubs alone.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 log = logging.getLogger(__name__)
-
-_DETAILS = "grpc-status-details-bin"
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -228,4 +227,4 @@ def _status_of(error: Exception, method: str) -> status_pb2.Status:
 
 
 async def _abort(context: Context, status: status_pb2.Status) -> None:
-    await context.abort(code_of(status), status.message, ((_DETAILS, status.SerializeToString()),))
+    await context.abort(code_of(status), status.message, ((DETAILS, status.SerializeToString()),))

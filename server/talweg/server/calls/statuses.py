@@ -8,6 +8,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from talweg.server import errors
+from talweg.spec import refusals
 
 DOMAIN = "talweg"
 
@@ -73,11 +74,11 @@ TABLE: Mapping[type[errors.ServerError], Mapped] = {
     errors.QuotaExceeded: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED"),
     errors.MessageTooLarge: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE"),
     errors.TooManyWatches: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHES"),
-    errors.RateLimited: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"),
-    errors.TooManyCalls: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"),
+    errors.RateLimited: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, refusals.RATE_LIMITED),
+    errors.TooManyCalls: Mapped(grpc.StatusCode.RESOURCE_EXHAUSTED, refusals.TOO_MANY_CALLS),
     errors.CallTooLong: Mapped(grpc.StatusCode.DEADLINE_EXCEEDED, "CALL_TOO_LONG"),
     errors.InternalError: Mapped(grpc.StatusCode.INTERNAL, "INTERNAL"),
-    errors.DatabaseUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
+    errors.DatabaseUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, refusals.RECORD_AWAY),
     errors.BrokerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BROKER_UNAVAILABLE"),
     errors.BlobsUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "BLOBS_UNAVAILABLE"),
     errors.IssuerUnavailable: Mapped(grpc.StatusCode.UNAVAILABLE, "ISSUER_UNAVAILABLE"),

@@ -1,8 +1,7 @@
 # Made by client/make_asyncio.py from ../../data/_uploads.py: change that module.
 """Sending a file: in chunks, from where an earlier try broke off."""
 
-from talweg.client._connection import NOT_BEGUN
-from talweg.client._errors import TalwegError, Unavailable
+from talweg.client._errors import TalwegError, is_passing
 from talweg.client.aio._connection import Connection
 from talweg.client.data._sources import Source
 from talweg.client.data._uploads import _MOVED, Progress, _messages
@@ -62,6 +61,6 @@ async def send(
             return await connection.send(connection.stored.UploadStoredDataset, messages)
         except TalwegError as error:
             # Another upload of the same file may have moved on meanwhile, or a connection broke.
-            is_passing = isinstance(error, Unavailable) or error.reason in {_MOVED, *NOT_BEGUN}
-            if not is_passing or not await retries.wait():
+            may_retry = is_passing(error) or error.reason == _MOVED
+            if not may_retry or not await retries.wait(error):
                 raise

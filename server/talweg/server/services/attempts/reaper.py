@@ -13,12 +13,11 @@ from talweg.server.services.attempts import endings
 from talweg.server.store import leases, queues
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import JobRow
+from talweg.spec.refusals import AFTER_RECORD_SECONDS
 
 log = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
-# After an outage of the record, in which no worker could renew its lease; at most a lease.
-_GRACE_S = 10.0
 _BATCH = 100
 
 
@@ -34,7 +33,8 @@ class Reaper:
             lease: How long a lease lasts.
         """
         self._database = database
-        self._grace = min(_GRACE_S, lease.total_seconds())
+        # After an outage of the record, in which no worker could renew its lease.
+        self._grace = min(AFTER_RECORD_SECONDS, lease.total_seconds())
         self._max_lost_attempts = max_lost_attempts
 
     async def run(self) -> None:
