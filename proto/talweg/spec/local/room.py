@@ -1,5 +1,6 @@
-"""Whether a folder's file system has room for what is written there."""
+"""Whether a file system has room for what is written there."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -8,6 +9,18 @@ MIN_FREE_BYTES: Final = 64 * 2**20
 """With less a folder counts as full."""
 MIN_FREE_FILES: Final = 100
 """With room for fewer files (inodes) too."""
+
+# The disk's, the user's share of it, and what this process may write.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether something could not be written for want of room.
+
+    Args:
+        error: What was raised.
+    """
+    return error.errno in _FULL
 
 
 def why_no_room(folder: Path) -> str:

@@ -1,6 +1,5 @@
 """Looks at a file or copies it, and notices when it changes meanwhile."""
 
-import errno
 import hashlib
 import re
 import sys
@@ -14,12 +13,12 @@ from talweg.ingest.fetching.local import open_local
 from talweg.ingest.fetching.remote import open_remote
 from talweg.ingest.fetching.source import CannotFetchError, Source
 from talweg.ingest.problems import quoted
+from talweg.spec.local.room import is_full
 from talweg.spec.stored.uris import DataUri, parse_root, parse_uri
 
 _PIECE = 1 << 20
 # Of addresses that the operator has set, such as AWS_ENDPOINT_URL.
 _USERINFO = re.compile(r"(?<=://)\S*@")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _DiskFullError(Exception):
@@ -110,6 +109,6 @@ def _write(copy: FileIO, piece: bytes) -> None:
         while rest:
             rest = rest[copy.write(rest) :]
     except OSError as exc:
-        if exc.errno in _FULL:
+        if is_full(exc):
             raise _DiskFullError from exc
         raise

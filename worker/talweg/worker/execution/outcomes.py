@@ -7,6 +7,7 @@ import traceback
 import torch
 
 from talweg.spec import SpecError
+from talweg.spec.local.room import is_full
 from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.worker.errors import UserSpecError
 from talweg.worker.training import Result, Stop
@@ -15,8 +16,6 @@ _MAX_MESSAGE = 4000
 _MAX_TRACEBACK = 9000
 # As `threading` and `faulthandler` say it.
 _NO_THREAD = ("can't start new thread", "unable to start watchdog thread")
-# The disk's, the user's share of it, and what this process may write.
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def of_result(result: Result) -> Outcome:
@@ -67,7 +66,7 @@ def of_error(error: BaseException) -> Outcome:
 
 def _is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError):
-        return error.errno in _NO_SPACE
+        return is_full(error)
     # Libraries that are not of Python's making have errors of their own.
     return os.strerror(errno.ENOSPC) in str(error)
 

@@ -1,6 +1,5 @@
 """The delivery process: reads a spool, fills MLflow, until it is told to stop."""
 
-import errno
 import logging
 import shutil
 import time
@@ -12,6 +11,7 @@ from typing import NoReturn
 
 import grpc
 
+from talweg.spec.local.room import is_full
 from talweg.spec.private import make_private_folder
 from talweg.worker.channels import Channel, ServerAwayError
 from talweg.worker.settings import Settings
@@ -195,8 +195,7 @@ class Delivery:
             self._forget(folder)
         except Exception as exc:
             # One job's trouble must not keep the others' results.
-            is_full = isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT)
-            if not is_full:
+            if not (isinstance(exc, OSError) and is_full(exc)):
                 log.exception("%s", folder.name)
             self._try_later(folder, repr(exc))
 

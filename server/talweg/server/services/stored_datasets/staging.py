@@ -5,7 +5,6 @@ it, another upload of the same bytes gets a file of its own, so that neither dis
 """
 
 import asyncio
-import errno
 import hashlib
 import logging
 import os
@@ -19,6 +18,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from talweg.server.concurrency.threads import started_threads
 from talweg.server.errors import DiskFull, UploadOutOfPlace
+from talweg.spec.local.room import is_full
 from talweg.spec.private import make_private_folder
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ _WORK = "work-"
 _SILENT_S = 10.0
 _ABANDONED_S = 86_400.0
 _PERIOD_S = 600.0
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,7 +68,7 @@ class Staging:
             work.exception()
             raise
         except OSError as exc:
-            if exc.errno in _FULL:
+            if is_full(exc):
                 raise _full() from exc
             raise
 

@@ -1,7 +1,6 @@
 """The content of stored data sets in the blob store."""
 
 import asyncio
-import errno
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -15,9 +14,7 @@ from talweg.server.store import stored_datasets
 from talweg.server.store.record.clock import SECOND
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import StoredDatasetRow
-
-# The disk's, and the user's share of it.
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+from talweg.spec.local.room import is_full
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +135,7 @@ async def _answered(work: Callable[[], R]) -> R:
         return await asyncio.to_thread(work)
     except OSError as exc:
         log.warning("the blob store fails: %s", exc)
-        if exc.errno in _FULL:
+        if is_full(exc):
             raise BlobsUnavailable(
                 "the blob store's disk is full: make room there (TALWEG_BLOBS) and try again"
             ) from exc

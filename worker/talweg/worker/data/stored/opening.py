@@ -1,6 +1,5 @@
 """From a job's spec to the stored data set that it names."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from google.protobuf.json_format import Parse, ParseError
 
 from talweg.blobs import Blobs, is_of_one_file
+from talweg.spec.local.room import is_full
 from talweg.spec.stored import dataset_label
 from talweg.v1.datasets_pb2 import StoredData
 from talweg.v1.stored_datasets_pb2 import StoredDataset
@@ -17,7 +17,6 @@ from talweg.worker.data.stored.columns import Columns, open_columns
 from talweg.worker.errors import StoreAwayError, UserSpecError
 from talweg.worker.settings import Settings
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FIELD = "dataset.stored.name"
 
 
@@ -96,7 +95,7 @@ def files_of(blobs: Blobs, digest: str) -> Iterator[Path]:
             with cache.opened(blobs, digest, lambda folder: _info(folder).data_sha256) as folder:
                 yield folder
         except OSError as exc:
-            if exc.errno in _FULL or _is_below(cache.folder, exc.filename):
+            if is_full(exc) or _is_below(cache.folder, exc.filename):
                 raise StoreAwayError(
                     f"copies of data cannot be kept in {cache.folder}: {exc}. Make room there, or "
                     "set TALWEG_DATA_CACHE to a folder that the worker may write to"
