@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,22 @@ def test_jobs_passes_over_what_is_no_job(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     os.utime(tmp_path / "older", (1, 1))
     assert [path.name for path in spool.jobs(tmp_path)] == ["older", "newer"]
+
+
+def test_jobs_passes_over_what_is_delivered_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scan(folder: Path) -> "nullcontext[list[os.DirEntry[str]]]":
+        with real(folder) as entries:
+            found = list(entries)
+        (tmp_path / "delivered").rmdir()
+        return nullcontext(found)
+
+    for name in ("delivered", "waiting"):
+        (tmp_path / name).mkdir()
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scan)
+    assert [path.name for path in spool.jobs(tmp_path)] == ["waiting"]
 
 
 def test_what_was_not_sent_is_given_again(tmp_path: Path) -> None:

@@ -340,12 +340,13 @@ def attempt_folder(spool: Path, *, job_id: str, attempt: int) -> Path:
 
 def jobs(spool: Path) -> Iterator[Path]:
     """Return the folders of the jobs in a spool, the longest untouched first."""
+    folders = []
     with os.scandir(spool) as entries:
-        folders = [
-            (entry.stat().st_mtime, entry.path)
-            for entry in entries
-            if is_job_id(entry.name) and entry.is_dir()
-        ]
+        for entry in entries:
+            # Meanwhile threads of the delivery remove what they have delivered.
+            with suppress(FileNotFoundError):
+                if is_job_id(entry.name) and entry.is_dir():
+                    folders.append((entry.stat().st_mtime, entry.path))
     for _, path in sorted(folders):
         yield Path(path)
 
