@@ -3,6 +3,7 @@
 Every call either has happened when it returns, or raises a TrackingError.
 """
 
+import logging
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,8 @@ AT_WORK_S = 30.0
 
 It waits up to 20 s for a SQLite database that somebody has locked.
 """
+
+log = logging.getLogger(__name__)
 
 
 def longest_call_seconds() -> float:
@@ -193,16 +196,22 @@ class Runs:
         points = self._ask(lambda client: client.get_metric_history(run_id, metric))
         return {point.step for point in points}
 
-    def put_away(self, surplus: Run, *, kept: str) -> str:
-        """Delete the second run of a job or sweep; close and mark one that holds something.
+    def put_away_others(self, kept: RunId, *, tags: Mapping[str, str], name: str) -> None:
+        """Delete second runs of a job or sweep; close and mark those that hold something.
 
         Args:
-            surplus: The run that nobody needs.
-            kept: The id of the run that counts.
-
-        Returns:
-            What was done, for people.
+            kept: The run that counts.
+            tags: What all of them have.
+            name: Of the job or sweep, for the log.
         """
+        for other in self.find(experiment_id=kept.experiment_id, tags=tags):
+            surplus = other.info.run_id
+            if surplus != kept.run_id and SURPLUS_TAG not in other.data.tags:
+                done = self._put_away(other, kept=kept.run_id)
+                log.warning("%s: second run %s beside %s: %s", name, surplus, kept.run_id, done)
+
+    def _put_away(self, surplus: Run, *, kept: str) -> str:
+        """Return what was done with a run that nobody needs."""
         run_id, data, inputs = surplus.info.run_id, surplus.data, surplus.inputs
         if not (data.metrics or data.params or (inputs and inputs.dataset_inputs)):
             self.delete(run_id)

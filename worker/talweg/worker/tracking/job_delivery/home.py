@@ -131,10 +131,7 @@ def close_surplus(
         return False
     if now_ms() - state.unanswered_ms < 1000 * AT_WORK_S:
         return False
-    for other in runs.find(experiment_id=run.experiment_id, tags={JOB_TAG: job_id}):
-        if (surplus := other.info.run_id) != run.run_id:
-            done = runs.put_away(other, kept=run.run_id)
-            log.warning("%s: second run %s beside %s: %s", job_id, surplus, run.run_id, done)
+    runs.put_away_others(run, tags={JOB_TAG: job_id}, name=job_id)
     for model_id in runs.find_models(run):
         if model_id != state.model_id:
             runs.delete_model(model_id)

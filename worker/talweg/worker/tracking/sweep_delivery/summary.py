@@ -174,11 +174,7 @@ class SummaryDelivery:
         if time.monotonic() - self._answered_at < AT_WORK_S:
             return False
         tags = identity(Sweep(name=self._name))
-        for other in self._runs.find(experiment_id=run.experiment_id, tags=tags):
-            surplus = other.info.run_id
-            if surplus != run.run_id and SURPLUS_TAG not in other.data.tags:
-                done = self._runs.put_away(other, kept=run.run_id)
-                log.warning("%s: second run %s beside %s: %s", self._name, surplus, run, done)
+        self._runs.put_away_others(run, tags=tags, name=self._name)
         self._is_unsure = False
         return True
 
