@@ -172,67 +172,71 @@ class Settings:
         Raises:
             ValueError: A value is not one of those allowed.
         """
-        default = cls()
-
-        def text(name: str, otherwise: str) -> str:
-            return environ.get(f"TALWEG_{name}") or otherwise
-
-        def path(name: str) -> Path | None:
-            value = environ.get(f"TALWEG_{name}")
-            return Path(value) if value else None
-
-        def count(name: str, otherwise: int) -> int:
-            value = text(name, str(otherwise))
-            try:
-                return int(value)
-            except ValueError:
-                raise ValueError(
-                    f"TALWEG_{name} must be a whole number, but got {value!r}"
-                ) from None
-
+        default, given = cls(), _Variables(environ)
         return cls(
-            address=text("ADDRESS", default.address),
-            broker_url=text("BROKER_URL", default.broker_url),
-            tracking_uri=text("TRACKING_URI", default.tracking_uri).rstrip("/"),
-            public_tracking_uri=text("PUBLIC_TRACKING_URI", "").rstrip("/") or None,
-            tracking_database=path("TRACKING_DATABASE"),
-            tracking_artifacts=path("TRACKING_ARTIFACTS"),
-            tracking_token_file=path("TRACKING_TOKEN_FILE"),
-            spool_dir=Path(text("SPOOL_DIR", str(default.spool_dir))).absolute(),
-            delivery_wait=_seconds(
-                "TALWEG_DELIVERY_WAIT_SECONDS",
-                text("DELIVERY_WAIT_SECONDS", str(default.delivery_wait)),
-            ),
-            blobs=_absolute(text("BLOBS", default.blobs)),
-            data_cache=Path(text("DATA_CACHE", str(default.data_cache))).absolute(),
-            data_cache_bytes=count("DATA_CACHE_BYTES", default.data_cache_bytes),
-            predict_memory_bytes=count("PREDICT_MEMORY_BYTES", default.predict_memory_bytes),
-            sandbox=text("SANDBOX", default.sandbox).lower(),
-            sandbox_memory_bytes=count("SANDBOX_MEMORY_BYTES", default.sandbox_memory_bytes),
-            sandbox_disk_bytes=count("SANDBOX_DISK_BYTES", default.sandbox_disk_bytes),
-            sandbox_env=tuple(
-                name.strip() for name in text("SANDBOX_ENV", "").split(",") if name.strip()
-            ),
-            sandbox_read=tuple(
-                Path(each).absolute()
-                for each in text("SANDBOX_READ", "").split(os.pathsep)
-                if each
-            ),
-            queues=tuple(q.strip() for q in text("QUEUES", ",".join(default.queues)).split(",")),
-            device=text("DEVICE", default.device).lower(),
-            worker_name=text("WORKER_NAME", default.worker_name),
-            ready_file=path("READY_FILE"),
-            vgg_weights=path("VGG_WEIGHTS"),
-            models_dir=path("MODELS_DIR"),
-            log_level=text("LOG_LEVEL", default.log_level).upper(),
+            address=given.text("ADDRESS", default.address),
+            broker_url=given.text("BROKER_URL", default.broker_url),
+            tracking_uri=given.text("TRACKING_URI", default.tracking_uri).rstrip("/"),
+            public_tracking_uri=given.text("PUBLIC_TRACKING_URI", "").rstrip("/") or None,
+            tracking_database=given.path("TRACKING_DATABASE"),
+            tracking_artifacts=given.path("TRACKING_ARTIFACTS"),
+            tracking_token_file=given.path("TRACKING_TOKEN_FILE"),
+            spool_dir=Path(given.text("SPOOL_DIR", str(default.spool_dir))).absolute(),
+            delivery_wait=given.seconds("DELIVERY_WAIT_SECONDS", default.delivery_wait),
+            blobs=_absolute(given.text("BLOBS", default.blobs)),
+            data_cache=Path(given.text("DATA_CACHE", str(default.data_cache))).absolute(),
+            data_cache_bytes=given.count("DATA_CACHE_BYTES", default.data_cache_bytes),
+            predict_memory_bytes=given.count("PREDICT_MEMORY_BYTES", default.predict_memory_bytes),
+            sandbox=given.text("SANDBOX", default.sandbox).lower(),
+            sandbox_memory_bytes=given.count("SANDBOX_MEMORY_BYTES", default.sandbox_memory_bytes),
+            sandbox_disk_bytes=given.count("SANDBOX_DISK_BYTES", default.sandbox_disk_bytes),
+            sandbox_env=given.names("SANDBOX_ENV", default.sandbox_env),
+            sandbox_read=given.paths("SANDBOX_READ"),
+            queues=given.names("QUEUES", default.queues),
+            device=given.text("DEVICE", default.device).lower(),
+            worker_name=given.text("WORKER_NAME", default.worker_name),
+            ready_file=given.path("READY_FILE"),
+            vgg_weights=given.path("VGG_WEIGHTS"),
+            models_dir=given.path("MODELS_DIR"),
+            log_level=given.text("LOG_LEVEL", default.log_level).upper(),
         )
 
 
-def _seconds(name: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError as exc:
-        raise ValueError(f"{name} must be a number of seconds, but got {value!r}") from exc
+class _Variables:
+    """Reads variables by their names without TALWEG_; one that is empty counts as absent."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, name: str, otherwise: str) -> str:
+        return self._environ.get(f"TALWEG_{name}") or otherwise
+
+    def path(self, name: str) -> Path | None:
+        value = self.text(name, "")
+        return Path(value) if value else None
+
+    def paths(self, name: str) -> tuple[Path, ...]:
+        return tuple(Path(p).absolute() for p in self.text(name, "").split(os.pathsep) if p)
+
+    def names(self, name: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+        value = self.text(name, "")
+        return tuple(each.strip() for each in value.split(",")) if value else otherwise
+
+    def count(self, name: str, otherwise: int) -> int:
+        value = self.text(name, str(otherwise))
+        try:
+            return int(value)
+        except ValueError:
+            raise ValueError(f"TALWEG_{name} must be a whole number, but got {value!r}") from None
+
+    def seconds(self, name: str, otherwise: float) -> float:
+        value = self.text(name, str(otherwise))
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError(
+                f"TALWEG_{name} must be a number of seconds, but got {value!r}"
+            ) from None
 
 
 def _absolute(place: str) -> str:
