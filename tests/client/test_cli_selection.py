@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import sys
 import webbrowser
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from tests.client.samples import sample
 from tests.client.worker import Worker
 
 from talweg.client import Client, JobState
+from talweg.client.cli._pages import link_shown
 from talweg.spec.local.mlflow_access import opens
 
 
@@ -63,6 +65,11 @@ def test_open_leads_to_a_run_and_to_a_comparison(
     assert len(opened) == 1
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def test_the_mlflow_of_an_own_stack_opens_by_a_link(
     talweg: Talweg,
     client: Client,
@@ -96,6 +103,16 @@ def test_the_mlflow_of_an_own_stack_opens_by_a_link(
     assert opened == [file.as_uri()] * 2
     assert file.stat().st_mode & 0o777 == 0o600
     assert page.partition("#")[2] in file.read_text()
+    # On a terminal a page opens by what is shown: by its address where MLflow knows its user.
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Terminal())
+        assert opens(urlsplit(link_shown(page)).query, token)
+        (tmp_path / "stack.json").write_text(
+            json.dumps(
+                {**facts, "tracking": base, "tracking_pages": base, "tracking_needs_token": False}
+            )
+        )
+        assert link_shown(page) == page
     # Those of others are sent nothing.
     (tmp_path / "stack.json").write_text(
         json.dumps({**facts, "tracking": base, "tracking_pages": ""})

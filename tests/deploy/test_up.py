@@ -277,6 +277,7 @@ def test_mlflow_opens_to_its_user_and_to_others_by_its_token_or_a_link(up: Upped
             assert answer.status == http.client.UNAUTHORIZED, path
             assert "MLFLOW_TRACKING_TOKEN" in json.loads(answer.body)["message"]
     assert other(paths[1], {"Authorization": f"Bearer {secret}"}).status == http.client.OK
+    assert "programs need the token" not in talweg(up.data, "status").stdout
     link = talweg(up.data, "open", "--print").stdout.strip()
     assert link.startswith(f"{up.facts['tracking']}/?token=")
     given = other(link.removeprefix(up.facts["tracking"]), {})

@@ -179,6 +179,8 @@ class LocalStack:
     """The address of its MLflow; empty if the file does not say."""
     pages: str
     """Where browsers find the pages of an MLflow that is its own; empty if it has none."""
+    needs_token: bool
+    """Whether that asks this user too for its token, or a link with it."""
     data: str
     """Its data folder; empty if the file does not say."""
     services: Mapping[str, int]
@@ -213,6 +215,7 @@ def _running(paths: Iterable[Path]) -> Iterator[LocalStack]:
                 check(facts["server"]),
                 str(facts.get("tracking", "")),
                 str(facts.get("tracking_pages", "")),
+                bool(facts.get("tracking_needs_token", True)),
                 str(facts.get("data", "")),
                 {name: int(pid) for name, pid in facts.get("parts", {}).items() if pid},
             )

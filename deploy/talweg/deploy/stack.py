@@ -30,7 +30,7 @@ from talweg.deploy.supervision.ports import Ports, is_free
 from talweg.deploy.supervision.processes import Guardian, end_leftovers
 from talweg.deploy.supervision.supervisor import Hooks, Supervisor
 from talweg.spec.identity.secrets import read_secret
-from talweg.spec.local.mlflow_access import with_link_token
+from talweg.spec.local.mlflow_access import needs_token, with_link_token
 from talweg.spec.local.stackfile import last_stack_file, stacks_folder
 
 LOG_CHECK_SECONDS = 60.0
@@ -230,6 +230,7 @@ class Stack:
             "server": self._ports.address(SERVER),
             "tracking": self._plan.tracking_address,
             "tracking_pages": self._plan.tracking_pages,
+            "tracking_needs_token": needs_token(),
             "broker": self._plan.broker_address,
             "parts": self._supervisor.pids,
             **self._facts,
@@ -265,8 +266,8 @@ class Stack:
             self._deferred.append(text)
 
     def _say_link(self) -> None:
-        """Print the link that opens MLflow, where people alone see it."""
-        if sys.stdout.isatty():
+        """Print the link that opens MLflow where its address does not, if people alone see it."""
+        if needs_token() and sys.stdout.isatty():
             token = read_secret(self._folder.tracking_token)
             self._later(f"Open it by {with_link_token(self._plan.tracking_pages, token)}")
 

@@ -21,19 +21,24 @@ _FORWARD = """<!doctype html>
 def link_shown(url: str, *, err: bool = False) -> str:
     """Return the address of a page as it is to be shown.
 
-    On a terminal it opens the page; what goes to a file or a program may be kept, and so is the
-    address alone.
+    On a terminal it opens the page, and has what that takes; what goes to a file or a program may
+    be kept, and so is the address alone.
 
     Args:
         url: The address, without anything that opens it; may be empty.
         err: It is shown on standard error instead of standard output.
     """
     stream = sys.stderr if err else sys.stdout
-    return opening(url) if url and stream.isatty() else url
+    if not url or not stream.isatty():
+        return url
+    stack = _stack_of(url)
+    return opening(url) if stack is not None and stack.needs_token else url
 
 
 def opening(url: str) -> str:
-    """Return a link that opens a page; the address itself where it needs none.
+    """Return a link that opens a page of a stack's own MLflow, in any browser of this user.
+
+    Linux tells who runs a browser, but not where that runs in a container or a virtual machine.
 
     Args:
         url: The address.

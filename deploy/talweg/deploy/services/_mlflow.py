@@ -31,6 +31,7 @@ from talweg.deploy.services._mlflow_database import (
 from talweg.deploy.services._mlflow_guard import Guard, Message
 from talweg.deploy.services._peers import is_of_this_user
 from talweg.spec.identity.secrets import read_or_create_secret
+from talweg.spec.local.mlflow_access import needs_token
 
 
 def become(
@@ -64,7 +65,7 @@ def _protect(token_file: Path, arguments: Sequence[str]) -> None:
         fastapi_app.app,
         token=read_or_create_secret(token_file),
         token_file=token_file,
-        is_own=_is_own if not os.environ.get("TALWEG_PUBLIC_TRACKING_URI") else lambda _: False,
+        is_own=(lambda _: False) if needs_token() else _is_own,
     )
 
 

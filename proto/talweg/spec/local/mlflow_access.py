@@ -1,14 +1,19 @@
-"""How the MLflow of `talweg up` is opened: by its token, by a link, or by the cookie of a link.
+"""How the MLflow of `talweg up` is opened: by its user, by its token, by a link, or by a cookie.
 
-The token stands in the data folder. Programs send it as a bearer token. A link to a page carries
-what is made of it and holds for a day (`with_link_token`); a browser that comes by one gets a
-cookie, and needs no more. None of the two tells the token.
+Linux tells whose programs connect, and lets their browser in by the address alone (`needs_token`).
+
+Elsewhere the token counts, which stands in the data folder. Programs send it as a bearer token. A
+link to a page carries what is made of it and holds for a day (`with_link_token`); a browser that
+comes by one gets a cookie, and needs no more. None of the two tells the token.
 """
 
 import base64
 import hashlib
 import hmac
+import os
+import sys
 import time
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
@@ -24,6 +29,17 @@ COOKIE_SECONDS: Final = 30 * 24 * 3600
 # All lengths are multiples of three bytes: no `=` at the end, which terminals cut off a link.
 _EXPIRY_BYTES = 5
 _CODE_BYTES = 16
+
+
+def needs_token(environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether the user who runs MLflow is unknown there without a token.
+
+    Another system than Linux does not tell who connects. Behind a proxy it is the proxy.
+
+    Args:
+        environ: The variables of MLflow's process.
+    """
+    return not sys.platform.startswith("linux") or bool(environ.get("TALWEG_PUBLIC_TRACKING_URI"))
 
 
 def with_link_token(url: str, token: str) -> str:

@@ -110,8 +110,9 @@ def _local_rows(stack: LocalStack | None) -> list[_Row]:
 def _mlflow_row(stack: LocalStack) -> _Row:
     remark = stack.tracking
     if stack.pages:
-        token = Path(stack.data) / TRACKING_TOKEN
-        remark += f"; `talweg open` opens it, programs need the token in {token}"
+        remark += "; `talweg open` opens it"
+        if stack.needs_token:
+            remark += f", programs need the token in {Path(stack.data) / TRACKING_TOKEN}"
     return _Row("MLflow", remark, *check_tracking(stack))
 
 
