@@ -1,12 +1,15 @@
 """What the worker takes from a process that it does not trust, and what that process gets."""
 
+import fcntl
 import os
 import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 from tests.worker._jobs import tiny_spec
@@ -181,16 +184,40 @@ def test_a_scratch_folder_goes_with_its_job(tmp_path: Path) -> None:
     parent = tmp_path / "scratch"
     left = parent / "left"
     (left / "home").mkdir(parents=True)
+    # A worker may have been killed at any line.
     left.with_name("left.lock").touch()
+    (parent / "without_lock").mkdir()
+    (parent / "without_folder.lock").touch()
     with scratch_folder(parent) as folder, scratch_folder(parent) as other:
         # That of a worker that was killed is gone; those in use are not.
-        assert not left.exists()
-        assert folder != other
+        lock, other_lock = (each.with_suffix(".lock") for each in (folder, other))
+        assert set(parent.iterdir()) == {folder, lock, other, other_lock}
         (folder / "home/closed/below").mkdir(parents=True)
         (folder / "home/closed").chmod(0)
         os.symlink("/", folder / "home/root")
         assert usage.disk_of(folder) < 2**20
     assert list(parent.iterdir()) == []
+
+
+def test_no_worker_removes_what_another_is_making(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make_another() -> None:
+        with scratch_folder(tmp_path):
+            pass
+
+    def flock_late(file: IO[str] | int, operation: int) -> None:
+        if not isinstance(file, int) and threading.current_thread() is threading.main_thread():
+            # It waits for this one, and so does not end.
+            other.start()
+            other.join(0.5)
+        real(file, operation)
+
+    real, other = fcntl.flock, threading.Thread(target=make_another)
+    monkeypatch.setattr(fcntl, "flock", flock_late)
+    with scratch_folder(tmp_path) as folder:
+        other.join()
+        assert (folder / "home").is_dir()
 
 
 def test_a_job_reads_what_its_spec_names() -> None:

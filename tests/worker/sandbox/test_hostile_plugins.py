@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,9 +164,8 @@ def test_a_fork_bomb_ends_its_job(place: Place) -> None:
 
 
 def test_what_it_leaves_behind_goes_with_it(place: Place) -> None:
-    started = time.monotonic()
-    assert place.attack("daemon", seconds=600).state == Job.SUCCEEDED
-    assert time.monotonic() - started < 300
+    # Which `others_go_on` looks for: it would run for a day.
+    assert place.attack("daemon", seconds=86_400).state == Job.SUCCEEDED
 
 
 def test_memory_is_limited_for_one_process(place: Place) -> None:

@@ -54,7 +54,9 @@ def losses(told: Told) -> list[tuple[int, float]]:
 
 def test_an_interrupted_job_ends_as_if_nothing_had_happened(sandbox: Sandbox) -> None:
     torch.set_num_threads(1)
-    spec, elsewhere, whole, first, second = spec_of(), Told(), Told(), Told(), Told()
+    # So many that it is told to stop before the last, however late.
+    spec = spec_of(steps=1_000)
+    elsewhere, whole, first, second = Told(), Told(), Told(), Told()
     plain = diagnostics.run(spec, report=elsewhere, control=NeverStop(), device="cpu")
     assert elsewhere.bundle is not None
     kept = kept_of(plain, spec, elsewhere.bundle)

@@ -8,18 +8,18 @@ and has no network.
 import json
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from talweg.spec import from_dict
 from talweg.v1.models_pb2 import Model
-from talweg.worker.confinement.confining import MODE, READ, confine_unless_off, leave_network
+from talweg.worker.confinement.apart import live_apart, run_apart
+from talweg.worker.confinement.confining import MODE, READ, confine_unless_off
 from talweg.worker.confinement.environment import cleaned
 from talweg.worker.models.registry import plugin_of
 from talweg.worker.models.saved import MODEL
@@ -68,28 +68,14 @@ def _make(folder: Path, own: Path) -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MPLBACKEND": "Agg",
     }
-    process = subprocess.Popen(
-        # -P: the working folder must not shadow modules.
-        [sys.executable, "-P", "-m", _MODULE, str(os.getpid()), str(folder), str(own / _MADE)],
-        env=environment,
-        cwd=own,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    arguments = ["-m", _MODULE, str(os.getpid()), str(folder), str(own / _MADE)]
     try:
-        _, errors = process.communicate(timeout=_LONGEST)
+        done = run_apart(arguments, env=environment, folder=own, seconds=_LONGEST)
     except subprocess.TimeoutExpired as exc:
         raise RuntimeError(f"its model was not made within {_LONGEST:g} s") from exc
-    finally:
-        with suppress(ProcessLookupError, PermissionError):
-            # The whole group, which its session is.
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    if process.returncode:
-        said = errors[-_MOST_SAID:].decode(errors="replace").strip()
-        raise RuntimeError(f"its process ended with {process.returncode}: {said}")
+    if done.returncode:
+        said = done.stderr[-_MOST_SAID:].decode(errors="replace").strip()
+        raise RuntimeError(f"its process ended with {done.returncode}: {said}")
 
 
 def _take(made: Path, target: Path) -> None:
@@ -109,7 +95,7 @@ def _take(made: Path, target: Path) -> None:
 def main(parent: int, folder: Path, target: Path) -> None:
     """Build the model of a folder, and write it."""
     die_with_parent(parent)
-    leave_network()
+    live_apart()
     confine_unless_off(readable=[folder], writable=[target.parent])
     # What they import is large, and not the delivery's to load.
     from talweg.worker.artifacts import mlflow_flavour, predictor  # noqa: PLC0415 - as above

@@ -4,9 +4,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from talweg.worker.confinement import landlock, namespaces, privileges, reading
+from talweg.worker.confinement import landlock, privileges, reading
 from talweg.worker.confinement.landlock import Rules
-from talweg.worker.confinement.namespaces import Namespaces
 
 MODE, READ = "TALWEG_SANDBOX", "TALWEG_SANDBOX_READ"
 """The variables by which an operator switches it off, or lets more be read."""
@@ -34,14 +33,10 @@ def confine(
             )
         )
     privileges.drop_capabilities()
-    privileges.hide_memory()
-
-
-def leave_network() -> None:
-    """Give this process a network of its own where the system lets it; before threads start."""
-    own = namespaces.available()
-    if own & Namespaces.NETWORK and os.environ.get(MODE, "").lower() != "off":
-        namespaces.enter(own & (Namespaces.USER | Namespaces.NETWORK | Namespaces.IPC))
+    if not landlock.abi():
+        # With Landlock no process that is held sees another's memory, and the worker can see how
+        # much of it is shared.
+        privileges.hide_memory()
 
 
 def confine_unless_off(*, readable: Iterable[Path] = (), writable: Iterable[Path] = ()) -> None:

@@ -1,7 +1,7 @@
-"""Loads the plug-ins of this environment: ``python -m talweg.worker.plugins FIRST``."""
+"""Loads the plug-ins of this environment: ``python -m talweg.worker.plugins PARENT FIRST``."""
 
 import sys
 
 from talweg.worker.plugins.installed import main
 
-main(int(sys.argv[1]))
+main(*map(int, sys.argv[1:]))

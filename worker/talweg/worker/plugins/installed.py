@@ -8,17 +8,18 @@ of the worker's secrets, and sees no files but those of Python and its packages.
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 
 from talweg.spec.plugins import KINDS, PluginKind
 from talweg.v1.plugins_pb2 import PluginDeclaration
-from talweg.worker.confinement.confining import MODE, READ, confine_unless_off, leave_network
+from talweg.worker.confinement.apart import live_apart, run_apart
+from talweg.worker.confinement.confining import MODE, READ, confine_unless_off
 from talweg.worker.confinement.environment import cleaned
+from talweg.worker.parents import die_with_parent
 from talweg.worker.plugins.describing import described, located
 from talweg.worker.settings import Settings
 
@@ -53,9 +54,15 @@ def installed(*, longest_load: float = _LONGEST_LOAD) -> list[PluginDeclaration]
     return declarations
 
 
-def main(first: int) -> None:
-    """Load the plug-ins from one on, and write a line of JSON for each to the standard output."""
-    leave_network()
+def main(parent: int, first: int) -> None:
+    """Load the plug-ins from one on, and write a line of JSON for each to the standard output.
+
+    Args:
+        parent: The process that reads them.
+        first: The place of the first.
+    """
+    die_with_parent(parent)
+    live_apart()
     confine_unless_off(writable=[Path.home()])
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # What plug-ins print is none of it.
@@ -88,19 +95,24 @@ def _declaration(kind: PluginKind, entry: EntryPoint) -> PluginDeclaration:
 
 def _load(first: int, timeout: float) -> tuple[list[PluginDeclaration], str]:
     """Load plug-ins in another process; return those that were, and why it went no further."""
-    command = [sys.executable, "-P", "-m", "talweg.worker.plugins", str(first)]
+    arguments = ["-m", "talweg.worker.plugins", str(os.getpid()), str(first)]
     passed = Settings.from_env().sandbox_env
     try:
         with tempfile.TemporaryDirectory(prefix="talweg-plugins-") as home:
             environment = cleaned((MODE, READ, *passed)) | {"HOME": home, "TMPDIR": home}
-            done = subprocess.run(
-                command, env=environment, stdout=subprocess.PIPE, timeout=timeout, check=False
+            done = run_apart(
+                arguments, env=environment, folder=Path(home), seconds=timeout, shows_errors=True
             )
         output, problem = done.stdout, f"it ended its process with status {done.returncode}"
         if done.returncode < 0:
             problem = f"its process was killed by signal {-done.returncode}"
     except subprocess.TimeoutExpired as exc:
         output, problem = exc.stdout or b"", f"it was not loaded within {timeout:g} s"
-    # A line that was cut short is none.
-    lines = output.decode().split("\n")[:-1]
-    return [ParseDict(json.loads(line), PluginDeclaration()) for line in lines], problem
+    declarations = []
+    try:
+        # A line that was cut short is none.
+        for line in output.split(b"\n")[:-1]:
+            declarations.append(ParseDict(json.loads(line), PluginDeclaration()))
+    except (ValueError, ParseError) as exc:
+        problem = f"its process said what is no declaration: {exc}"[:_MOST_SAID]
+    return declarations, problem

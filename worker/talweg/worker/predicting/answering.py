@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from talweg.blobs import Blobs, StoredArtifact, read_artifacts
 from talweg.spec.local.environment import without_secrets
 from talweg.spec.predictions import ENDINGS, MAX_PREDICTIONS_BYTES
 from talweg.v1.workers_pb2 import FinishPredictionRequest, TakePredictionResponse
+from talweg.worker.confinement.apart import run_apart
 from talweg.worker.confinement.confining import MODE, READ
 from talweg.worker.errors import NoModelError
 from talweg.worker.predicting import folder as files
@@ -124,33 +124,21 @@ def _attach(result: FinishPredictionRequest, path: Path) -> None:
 def _compute(folder: Path, memory_bytes: int, until: float) -> tuple[int, bytes]:
     """Return the status of the process that predicts, and what it said of errors."""
     seconds = max(0.1, until - time.monotonic())
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-P", "-m", "talweg.worker.predicting.computing"),
-            *(str(os.getpid()), str(folder), str(memory_bytes), str(seconds)),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        # Where plug-ins of models are, but no credentials.
-        env=without_secrets("PYTHONPATH", MODE, READ)
-        | {"TMPDIR": str(folder)}
-        | _ENVIRONMENT
-        | OFFLINE,
-        start_new_session=True,
-    )
+    arguments = [
+        *("-m", "talweg.worker.predicting.computing"),
+        *(str(os.getpid()), str(folder), str(memory_bytes), str(seconds)),
+    ]
+    # Where plug-ins of models are, but no credentials.
+    environment = without_secrets("PYTHONPATH", MODE, READ) | {"TMPDIR": str(folder)}
     try:
-        _, errors = process.communicate(timeout=seconds)
+        done = run_apart(
+            arguments, env=environment | _ENVIRONMENT | OFFLINE, folder=folder, seconds=seconds
+        )
     except subprocess.TimeoutExpired as exc:
         raise TimeoutError from exc
-    finally:
-        if process.poll() is None:
-            # The whole group, which its session is.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    if process.returncode == -signal.SIGXCPU:
+    if done.returncode == -signal.SIGXCPU:
         raise TimeoutError
-    return process.returncode, errors
+    return done.returncode, done.stderr
 
 
 def _fetch(order: TakePredictionResponse, url: str, folder: Path, until: float) -> None:

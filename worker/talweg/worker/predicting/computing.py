@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from talweg.spec.predictions import ARRAY, ENDINGS
 from talweg.v1.workers_pb2 import FinishPredictionRequest, TakePredictionResponse
-from talweg.worker.confinement.confining import confine_unless_off, leave_network
+from talweg.worker.confinement.apart import live_apart
+from talweg.worker.confinement.confining import confine_unless_off
 from talweg.worker.errors import UserSpecError
 from talweg.worker.parents import die_with_parent
 from talweg.worker.predicting import folder as files
@@ -37,7 +38,7 @@ def main() -> None:
     die_with_parent(int(parent))
     _set_limits(int(memory_bytes), float(seconds))
     # The model may be a plug-in's.
-    leave_network()
+    live_apart()
     confine_unless_off(writable=[Path(folder)])
     result = compute(Path(folder))
     (Path(folder) / files.RESULT).write_bytes(result.SerializeToString())
@@ -132,7 +133,8 @@ def _set_limits(memory_bytes: int, seconds: float) -> None:
     # What it writes to, and not address space: PyTorch maps far more than it uses.
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     cpu = math.ceil(seconds * _CPU_FACTOR)
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
+    # The signal that says so comes a second before the one that says nothing.
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # A small file of equal values may have very many rows.
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_WRITTEN, _MOST_WRITTEN))

@@ -16,6 +16,7 @@ from pathlib import Path
 from talweg.worker.confinement.environment import cleaned
 from talweg.worker.confinement.namespaces import Namespaces
 from talweg.worker.errors import WorkerError
+from talweg.worker.parents import descendants, kill_descendants
 from talweg.worker.sandbox import usage
 
 _MODULE = "talweg.worker.sandbox.forking"
@@ -103,7 +104,7 @@ class ForkServer:
         if self._process is None:
             return []
         held = 2 if self.namespaces & Namespaces.PID else 1
-        found = usage.descendants(self._process.pid)
+        found = descendants(self._process.pid)
         return [pid for pid, depth in found if depth > held]
 
     def end_job(self, seconds: float = 10.0) -> None:
@@ -117,18 +118,14 @@ class ForkServer:
                 # Whatever is left goes with it, where it has processes of its own.
                 self.close()
                 return
-            for pid, _ in list(usage.descendants(process.pid)):
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+            kill_descendants(process.pid)
             self._listen(_SECONDS_APART)
         self._said, self._has_job = b"", False
 
     def close(self) -> None:
         """End the process and what it has started."""
         if self._process is not None:
-            for pid, _ in list(usage.descendants(self._process.pid)):
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+            kill_descendants(self._process.pid)
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

@@ -23,7 +23,7 @@ import torch._dynamo  # noqa: F401  the first optimizer would take a second to i
 
 from talweg.worker.confinement import landlock, namespaces
 from talweg.worker.confinement.namespaces import Namespaces
-from talweg.worker.parents import adopt_orphans, die_with_parent
+from talweg.worker.parents import adopt_orphans, die_with_parent, go_on_in_child
 from talweg.worker.sandbox import inside
 
 ENDED, IDLE = "ended", "idle"
@@ -85,19 +85,8 @@ def _keep(folder: Path, job: int, writing: int, own: Namespaces) -> None:
 
 
 def _fork_job(folder: Path, job: int, writing: int, own: Namespaces) -> None:
-    parent = os.getpid()
-    worker = os.fork()
-    if worker == 0:
-        os.close(writing)
-        die_with_parent(parent)
-        _end_with(inside.work, folder, job, own)
-    os.close(job)
-    while True:
-        # What the job has left behind is this one's in a namespace of processes.
-        pid, status = os.wait()
-        if pid == worker:
-            os.write(writing, str(os.waitstatus_to_exitcode(status)).encode())
-            return
+    go_on_in_child(writing, job)
+    inside.work(folder, job, own)
 
 
 def _end_with(what: object, *arguments: object) -> None:

@@ -87,11 +87,12 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         OSError: It cannot be made.
     """
     make_private_folder(parent)
-    _remove_left(parent)
-    folder = Path(tempfile.mkdtemp(dir=parent)).resolve()
-    lock = folder.with_name(folder.name + _LOCK)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with _alone_in(parent):
+        _remove_left(parent)
+        folder = Path(tempfile.mkdtemp(dir=parent)).resolve()
+        held = _lock_of(folder).open("w")
+        fcntl.flock(held, fcntl.LOCK_EX)
+    with held:
         try:
             for name in (HOME, TEMPORARY, EXCHANGE, CACHE, BLOBS):
                 (folder / name).mkdir(mode=0o700)
@@ -99,15 +100,32 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
             yield folder
         finally:
             _remove(folder)
-            lock.unlink(missing_ok=True)
+            _lock_of(folder).unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone_in(parent: Path) -> Iterator[None]:
+    """Keep other workers from making and removing folders: none sees one before it is locked."""
+    held = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def _remove_left(parent: Path) -> None:
-    for lock in parent.glob(f"*{_LOCK}"):
+    for folder in {each.with_suffix("") for each in parent.iterdir()}:
+        lock = _lock_of(folder)
         with suppress(OSError), lock.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(lock.with_name(lock.name.removesuffix(_LOCK)))
+            _remove(folder)
             lock.unlink(missing_ok=True)
+
+
+def _lock_of(folder: Path) -> Path:
+    """Return the file that is locked while the folder's job runs."""
+    return folder.with_name(folder.name + _LOCK)
 
 
 def _remove(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,31 +14,6 @@ _SHARES = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
 def can_see() -> bool:
     """Return whether this system tells which processes a process has started."""
     return sys.platform.startswith("linux")
-
-
-def descendants(pid: int) -> Iterator[tuple[int, int]]:
-    """Yield the processes that one has started, with those below them, and how far below.
-
-    Args:
-        pid: Of the first; it adopts those whose parents have ended.
-    """
-    seen, level, depth = {pid}, [pid], 0
-    while level:
-        depth += 1
-        level = [child for each in level for child in _children(each) if child not in seen]
-        seen.update(level)
-        for child in level:
-            yield child, depth
-
-
-def _children(pid: int) -> list[int]:
-    children: list[int] = []
-    with suppress(OSError):
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with suppress(OSError):
-                text = Path(f"/proc/{pid}/task/{task}/children").read_text()
-                children += map(int, text.split())
-    return children
 
 
 def memory_of(pids: Sequence[int], limit: int) -> int:
