@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from talweg.client._connection import Connection
 from talweg.client._errors import TalwegError, is_passing
 from talweg.client.data._sources import Source
+from talweg.spec.local.allocation import keep_freed_blocks
 from talweg.v1 import stored_datasets_pb2 as pb
 from talweg.v1.datasets_pb2 import ReadOptions
 
@@ -12,6 +13,8 @@ Progress = Callable[[int, int], None]
 """Called with the bytes that have been sent, and those of the whole file."""
 
 _CHUNK = 1024 * 1024
+# The process may be the user's own: what is sent in no time changes nothing there.
+_LARGE = 64 * _CHUNK
 _MOVED = "UPLOAD_OUT_OF_PLACE"
 
 
@@ -42,6 +45,8 @@ def send(
         TalwegError: Another error of the server, or Unavailable.
         OSError: The file cannot be read.
     """
+    if source.num_bytes >= _LARGE:
+        keep_freed_blocks()
     header = pb.UploadHeader(
         name=name,
         file_name=source.file_name,
@@ -81,8 +86,10 @@ def _messages(
     with source.path.open("rb") as file:
         file.seek(start)
         while data := file.read(_CHUNK):
-            chunk = pb.UploadChunk(offset=start, data=data)
-            yield pb.UploadStoredDatasetRequest(chunk=chunk)
+            # Not from a message of its own, which would be copied.
+            request = pb.UploadStoredDatasetRequest()
+            request.chunk.offset, request.chunk.data = start, data
+            yield request
             start += len(data)
             if on_progress is not None:
                 on_progress(start, source.num_bytes)

@@ -11,6 +11,7 @@ from talweg.server.limits.connections import raise_file_limit
 from talweg.server.serving import serve
 from talweg.server.settings import Settings
 from talweg.spec.identity.security import INSECURE
+from talweg.spec.local.allocation import keep_freed_blocks
 from talweg.spec.local.environment import past_proxies
 
 
@@ -37,4 +38,5 @@ def server(insecure: bool) -> None:
             # It tells at length of each start that nothing was to be done.
             logging.getLogger("alembic").setLevel(logging.WARNING)
         raise_file_limit()
+        keep_freed_blocks()
         asyncio.run(serve(settings))

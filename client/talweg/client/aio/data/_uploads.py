@@ -4,7 +4,8 @@
 from talweg.client._errors import TalwegError, is_passing
 from talweg.client.aio._connection import Connection
 from talweg.client.data._sources import Source
-from talweg.client.data._uploads import _MOVED, Progress, _messages
+from talweg.client.data._uploads import _LARGE, _MOVED, Progress, _messages
+from talweg.spec.local.allocation import keep_freed_blocks
 from talweg.v1 import stored_datasets_pb2 as pb
 from talweg.v1.datasets_pb2 import ReadOptions
 
@@ -36,6 +37,8 @@ async def send(
         TalwegError: Another error of the server, or Unavailable.
         OSError: The file cannot be read.
     """
+    if source.num_bytes >= _LARGE:
+        keep_freed_blocks()
     header = pb.UploadHeader(
         name=name,
         file_name=source.file_name,
