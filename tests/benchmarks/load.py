@@ -47,6 +47,7 @@ P99_GOAL_MS = 250
 GROWTH_GOAL_MIB = 16
 _MIB = 1024**2
 _DEADLINE_S = 30.0
+_SECONDS_APART = 0.05
 
 
 @dataclass
@@ -104,6 +105,7 @@ class Load:
         self._rate = rate
         self._stack = AsyncExitStack()
         self._background: set[asyncio.Task[None]] = set()
+        self._num_watching = 0
         self.figures = Figures()
         """What was seen."""
 
@@ -124,7 +126,8 @@ class Load:
                 jobs = JobServiceStub(await self._channel())
                 for each in range(index, index + 50):
                     self._start(self._watch(jobs, leases[each % NUM_WORKERS].job))
-            await asyncio.sleep(2)
+            while self._num_watching < NUM_WATCHERS:
+                await asyncio.sleep(_SECONDS_APART)
             self._start(self._measure_memory(process))
             of_server, own = process.cpu_times(), time.process_time()
             waited = waited_for_cores(process.pid)
@@ -206,12 +209,16 @@ class Load:
                 self.figures.num_reports += 1
             except grpc.aio.AioRpcError as error:
                 self.figures.errors[f"report {error.code().name}"] += 1
+            # As often as workers do.
             await asyncio.sleep(1)
 
     async def _watch(self, jobs: "JobServiceAsyncStub", job: str) -> None:
         request = jobs_pb2.WatchJobRequest(name=job)
         try:
-            async for _ in jobs.WatchJob(request, metadata=self._as(self._tokens["admin"])):
+            watch = jobs.WatchJob(request, metadata=self._as(self._tokens["admin"]))
+            await watch.wait_for_connection()
+            self._num_watching += 1
+            async for _ in watch:
                 self.figures.num_events += 1
         except grpc.aio.AioRpcError as error:
             self.figures.errors[f"watch {error.code().name}"] += 1
@@ -236,6 +243,7 @@ class Load:
 
     async def _measure_memory(self, process: psutil.Process) -> None:
         while True:
+            # Once a second, as the figures say.
             self.figures.memory.append(process.memory_info().rss / _MIB)
             await asyncio.sleep(1)
 

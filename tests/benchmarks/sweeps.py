@@ -20,6 +20,7 @@ NUM_PAIRS = 5
 PACE_GOAL = 0.9
 AGAIN_GOAL = 2.0
 GRID_GOAL = 1.0
+# Asked more often, the server would be busy with the question.
 _POLL_S = 0.25
 
 

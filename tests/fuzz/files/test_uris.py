@@ -38,7 +38,7 @@ def made(folder: Path) -> Path:
 
 _NAMES = (
     "houses.csv", "my data.csv", "photos", "photos/cat", "photos/cat/1.png", "link", "link/x",
-    "up/secret", "up/root/houses.csv", "circle", "pipe", "empty", "large", "../secret",
+    "up/secret", "up/allowed/houses.csv", "circle", "pipe", "empty", "large", "../secret",
     "../rootless/secret", "..", ".", "", "none", "photos/../houses.csv", "houses.csv/",
     "houses.csv/x", "./houses.csv", "%2e%2e/secret", "..%2fsecret",
 )  # fmt: skip
