@@ -286,6 +286,19 @@ def running_server(folder: Path, broker_url: str, **env: str) -> Iterator[Server
         server.stop()
 
 
+def with_tokens(folder: Path) -> dict[str, str]:
+    """Return the variables of a server that asks for tokens.
+
+    It makes `admin-token` and `worker-token` in the folder.
+    """
+    return {
+        "TALWEG_AUTHENTICATION": "token",
+        "TALWEG_TOKEN_KEY_FILE": str(folder / "token-key"),
+        "TALWEG_ADMIN_TOKEN_FILE": str(folder / "admin-token"),
+        "TALWEG_WORKER_TOKEN_FILE": str(folder / "worker-token"),
+    }
+
+
 @contextmanager
 def served(model: str, tracking: str) -> Iterator[str]:
     """Serve a model as the documentation says, and yield its address once it answers."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import psutil
-from tests._parts import running_redis, running_server
+from tests._parts import running_redis, running_server, with_tokens
 from tests.benchmarks.table import Row, render
 from tests.integration.stack import tiny_spec
 
@@ -271,10 +271,7 @@ def put_on(seconds: float = SECONDS, rate: int = SUBMISSIONS_A_SECOND) -> Figure
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         env = {
-            "TALWEG_AUTHENTICATION": "token",
-            "TALWEG_TOKEN_KEY_FILE": str(folder / "token-key"),
-            "TALWEG_ADMIN_TOKEN_FILE": str(folder / "admin-token"),
-            "TALWEG_WORKER_TOKEN_FILE": str(folder / "worker-token"),
+            **with_tokens(folder),
             "TALWEG_BLOBS": str(folder / "blobs"),
             "TALWEG_UPLOADS": str(folder / "uploads"),
         }

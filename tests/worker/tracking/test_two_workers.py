@@ -12,7 +12,15 @@ from urllib.parse import urlsplit
 import mlflow
 import psutil
 import pytest
-from tests._parts import Gate, running_redis, running_server, start, stop, wait_until
+from tests._parts import (
+    Gate,
+    running_redis,
+    running_server,
+    start,
+    stop,
+    wait_until,
+    with_tokens,
+)
 from tests.worker._jobs import jobs_of, tiny_spec
 from tests.worker.tracking.spools import runs_of, steps_of
 
@@ -48,7 +56,7 @@ def training_processes(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 @pytest.mark.faults
 def test_a_job_that_moved_is_complete_once_both_workers_have_delivered(
-    tmp_path: Path, mlflow_url: str
+    tmp_path: Path, mlflow_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracking = mlflow.MlflowClient(mlflow_url)
     spec = tiny_spec(
@@ -60,11 +68,16 @@ def test_a_job_that_moved_is_complete_once_both_workers_have_delivered(
     with ExitStack() as stack:
         redis_url = stack.enter_context(running_redis(tmp_path))
         server = stack.enter_context(
-            running_server(tmp_path / "server", redis_url, TALWEG_LEASE_SECONDS="2")
+            running_server(
+                tmp_path / "server", redis_url, TALWEG_LEASE_SECONDS="2", **with_tokens(tmp_path)
+            )
         )
+        monkeypatch.setenv("TALWEG_TOKEN", (tmp_path / "admin-token").read_text().strip())
         jobs = stack.enter_context(jobs_of(server.address))
         env = {
             "TALWEG_ADDRESS": server.address,
+            "TALWEG_TOKEN": "",
+            "TALWEG_TOKEN_FILE": str(tmp_path / "worker-token"),
             "TALWEG_BROKER_URL": redis_url,
             "TALWEG_BLOBS": str(tmp_path / "blobs"),
         }
