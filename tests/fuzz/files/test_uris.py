@@ -19,7 +19,7 @@ _MOST = 1000
 
 def made(folder: Path) -> Path:
     """Make a root with files, folders, and what leads out of it; return the root."""
-    root = folder / "root"
+    root = folder / "allowed"
     (root / "photos/cat").mkdir(parents=True)
     (root / "houses.csv").write_bytes(b"a,b\n1,2\n")
     (root / "my data.csv").write_bytes(b"a,b\n1,2\n")
@@ -27,8 +27,8 @@ def made(folder: Path) -> Path:
     (root / "empty").write_bytes(b"")
     (root / "large").write_bytes(bytes(_MOST + 1))
     (folder / "secret").write_bytes(_SECRET)
-    (folder / "rootless").mkdir()
-    (folder / "rootless/secret").write_bytes(_SECRET)
+    (folder / "allowed_not").mkdir()
+    (folder / "allowed_not/secret").write_bytes(_SECRET)
     (root / "link").symlink_to(folder / "secret")
     (root / "up").symlink_to("..")
     (root / "circle").symlink_to("circle")
@@ -39,7 +39,7 @@ def made(folder: Path) -> Path:
 _NAMES = (
     "houses.csv", "my data.csv", "photos", "photos/cat", "photos/cat/1.png", "link", "link/x",
     "up/secret", "up/allowed/houses.csv", "circle", "pipe", "empty", "large", "../secret",
-    "../rootless/secret", "..", ".", "", "none", "photos/../houses.csv", "houses.csv/",
+    "../allowed_not/secret", "..", ".", "", "none", "photos/../houses.csv", "houses.csv/",
     "houses.csv/x", "./houses.csv", "%2e%2e/secret", "..%2fsecret",
 )  # fmt: skip
 _SCHEMES = (
@@ -51,7 +51,7 @@ _SCHEMES = (
 def drawn(root: Path, rng: random.Random) -> str:
     """Draw a text for a URI."""
     name = rng.choice(_NAMES if rng.random() < 0.8 else TEXTS)
-    path = f"{root}/{name}" if rng.random() < 0.9 else f"{root}less/{name}"
+    path = f"{root}/{name}" if rng.random() < 0.9 else f"{root}_not/{name}"
     path = path if rng.random() < 0.3 else quote(path, errors="replace")
     scheme = "file://" if rng.random() < 0.7 else rng.choice(_SCHEMES)
     uri = scheme + path + rng.choice([*[""] * 8, "?x=1", "#x", "\n", " "])
