@@ -359,7 +359,7 @@ def attempts(job_folder: Path) -> list[int]:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file so that it is there whole or not at all."""
     with _written_aside(path) as part:
-        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        part.write_text(json.dumps(content, allow_nan=False) + "\n")
 
 
 @contextmanager

@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 
 from talweg.spec import job_name
-from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import Runs
 from talweg.worker.tracking.spool import Point
 
 
-def send_first_part(
-    job_id: str, spec: JobSpec, *, state: DeliveryState, runs: Runs, record: Record
-) -> None:
+def send_first_part(job_id: str, *, state: DeliveryState, runs: Runs, record: Record) -> None:
     """Send what a job has taken over from the shorter one that it goes on from.
 
     It stands in the record of this job, so that the run of the other one may be gone. What the run
@@ -20,13 +17,10 @@ def send_first_part(
 
     Args:
         job_id: Without `jobs/`.
-        spec: The job's.
         state: Of the job's delivery; the highest steps sent are written into it.
         runs: MLflow.
         record: The server.
     """
-    if not spec.continued_from.as_whole:
-        return
     high = state.high_water | runs.high_water(state.run_id)
     points = list(_unsent(record, job_id, high))
     runs.log(state.run_id, points=points)

@@ -169,10 +169,12 @@ class JobDelivery:
         return True
 
     def _send_first_part(self, spec: JobSpec) -> None:
+        if not spec.continued_from.as_whole:
+            return
         self._once(
             "first part",
             lambda: send_first_part(
-                self.job_id, spec, state=self._state, runs=self._runs, record=self._record
+                self.job_id, state=self._state, runs=self._runs, record=self._record
             ),
         )
 

@@ -8,7 +8,7 @@ stores the same point once.
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -85,4 +85,4 @@ class DeliveryState:
 
     def save(self, job_folder: Path) -> None:
         """Replace the file."""
-        write_json(job_folder / FILE, {"format": _FORMAT, **asdict(self)})
+        write_json(job_folder / FILE, {"format": _FORMAT, **vars(self)})
