@@ -4,7 +4,7 @@ Minutes long: `make faults`.
 """
 
 import json
-import shutil
+import os
 import signal
 import subprocess
 import sys
@@ -28,37 +28,33 @@ SKEW_SECONDS = 300
 LEASE_SECONDS = 5
 
 
-@pytest.fixture(scope="module")
-def other_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library that gives SQLite another clock.
+# Read by each Python as it starts. gRPC waits for times of day by the kernel's clock, so the clock
+# of a whole process cannot be changed: only what the record goes by.
+OTHER_CLOCK = """
+import os, sys
 
-    libfaketime would do so for the whole process, but breaks how Python sleeps, and gRPC, which
-    waits for times of the kernel's clock.
-    """
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("there is no C compiler (cc, gcc) to make another clock with")
-    library = tmp_path_factory.mktemp("clock") / "other_clock.so"
-    source = Path(__file__).with_suffix("").with_name("other_clock.c")
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"], check=True
-    )
-    return library
+if sys.orig_argv[-3:] == ["-m", "talweg.client.cli", "server"]:
+    from talweg.server.store.record import clock
+
+    true_time, skew = clock.system_time, int(os.environ["OTHER_CLOCK_SECONDS"]) * clock.SECOND
+    clock.system_time = lambda: true_time() + skew
+"""
 
 
 @pytest.fixture(scope="module", params=[SKEW_SECONDS, -SKEW_SECONDS], ids=["ahead", "behind"])
 def skewed(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, other_clock: Path
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Stack, int]]:
     """A stack whose record has another clock than workers and clients, and by how much."""
+    library = tmp_path_factory.mktemp("clock")
+    (library / "sitecustomize.py").write_text(OTHER_CLOCK)
+    before = os.environ.get("PYTHONPATH")
     stack = start_stack(
         tmp_path_factory.mktemp("skewed"),
-        LD_PRELOAD=str(other_clock),
+        PYTHONPATH=str(library) if before is None else f"{library}{os.pathsep}{before}",
         OTHER_CLOCK_SECONDS=str(request.param),
         TALWEG_LEASE_SECONDS=str(LEASE_SECONDS),
     )
-    for name in ("LD_PRELOAD", "OTHER_CLOCK_SECONDS"):
-        del stack.env[name]
     yield stack, request.param
     stack.stop()
 
