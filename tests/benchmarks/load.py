@@ -214,10 +214,12 @@ class Load:
 
     async def _watch(self, jobs: "JobServiceAsyncStub", job: str) -> None:
         request = jobs_pb2.WatchJobRequest(name=job)
+        watch = jobs.WatchJob(request, metadata=self._as(self._tokens["admin"]))
         try:
-            watch = jobs.WatchJob(request, metadata=self._as(self._tokens["admin"]))
-            await watch.wait_for_connection()
-            self._num_watching += 1
+            try:
+                await watch.wait_for_connection()
+            finally:
+                self._num_watching += 1
             async for _ in watch:
                 self.figures.num_events += 1
         except grpc.aio.AioRpcError as error:

@@ -190,7 +190,7 @@ class Settings:
             sandbox=given.text("SANDBOX", default.sandbox).lower(),
             sandbox_memory_bytes=given.count("SANDBOX_MEMORY_BYTES", default.sandbox_memory_bytes),
             sandbox_disk_bytes=given.count("SANDBOX_DISK_BYTES", default.sandbox_disk_bytes),
-            sandbox_env=given.names("SANDBOX_ENV", default.sandbox_env),
+            sandbox_env=tuple(filter(None, given.names("SANDBOX_ENV", default.sandbox_env))),
             sandbox_read=given.paths("SANDBOX_READ"),
             queues=given.names("QUEUES", default.queues),
             device=given.text("DEVICE", default.device).lower(),
@@ -226,17 +226,17 @@ class _Variables:
         value = self.text(name, str(otherwise))
         try:
             return int(value)
-        except ValueError:
-            raise ValueError(f"TALWEG_{name} must be a whole number, but got {value!r}") from None
+        except ValueError as exc:
+            raise ValueError(f"TALWEG_{name} must be a whole number, but got {value!r}") from exc
 
     def seconds(self, name: str, otherwise: float) -> float:
         value = self.text(name, str(otherwise))
         try:
             return float(value)
-        except ValueError:
+        except ValueError as exc:
             raise ValueError(
                 f"TALWEG_{name} must be a number of seconds, but got {value!r}"
-            ) from None
+            ) from exc
 
 
 def _absolute(place: str) -> str:

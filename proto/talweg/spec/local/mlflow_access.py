@@ -13,7 +13,6 @@ import hmac
 import os
 import sys
 import time
-from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
@@ -31,15 +30,15 @@ _EXPIRY_BYTES = 5
 _CODE_BYTES = 16
 
 
-def needs_token(environ: Mapping[str, str] = os.environ) -> bool:
-    """Return whether the user who runs MLflow is unknown there without a token.
+def needs_token() -> bool:
+    """Return whether MLflow asks also the user who runs it for its token.
 
-    Another system than Linux does not tell who connects. Behind a proxy it is the proxy.
-
-    Args:
-        environ: The variables of MLflow's process.
+    Another system than Linux does not tell who connects; behind a proxy it is the proxy. To be
+    asked in a process that has MLflow's variables.
     """
-    return not sys.platform.startswith("linux") or bool(environ.get("TALWEG_PUBLIC_TRACKING_URI"))
+    return not sys.platform.startswith("linux") or bool(
+        os.environ.get("TALWEG_PUBLIC_TRACKING_URI")
+    )
 
 
 def with_link_token(url: str, token: str) -> str:

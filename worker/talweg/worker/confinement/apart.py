@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,20 +20,25 @@ from typing import IO
 from talweg.worker.confinement import namespaces
 from talweg.worker.confinement.confining import MODE
 from talweg.worker.confinement.namespaces import Namespaces
-from talweg.worker.parents import adopt_orphans, go_on_in_child, kill_descendants
+from talweg.worker.parents import (
+    adopt_orphans,
+    die_with_parent,
+    go_on_in_child,
+    kill_descendants,
+)
 
 _OWN = Namespaces.USER | Namespaces.MOUNT | Namespaces.IPC | Namespaces.PID | Namespaces.NETWORK
 _SECONDS_APART = 0.02
 _MOST_KEPT, _CHUNK = 2**22, 2**16
-_SECONDS_TO_READ = 5.0
+_SECONDS_TO_READ, _SECONDS_TO_END = 5.0, 5.0
 
 
 def run_apart(
     arguments: Sequence[str],
     *,
     env: Mapping[str, str],
-    folder: Path,
     seconds: float,
+    folder: Path | None = None,
     shows_errors: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program of Python that lives apart, and return its status with what it said last.
@@ -40,8 +46,8 @@ def run_apart(
     Args:
         arguments: Of Python, such as `-m` and a module.
         env: Its environment.
-        folder: Where it works.
         seconds: How long it may take.
+        folder: Where it works; where this process does if None.
         shows_errors: Whether its standard error is this process's.
 
     Raises:
@@ -58,9 +64,9 @@ def run_apart(
         stderr=None if shows_errors else subprocess.PIPE,
         start_new_session=True,
     )
-    output, errors = _Said(process.stdout), _Said(process.stderr)
     is_late = False
     try:
+        output, errors = _Said(process.stdout), _Said(process.stderr)
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         is_late = True
@@ -108,8 +114,11 @@ def live_apart() -> None:
         own = namespaces.available() & _OWN
     namespaces.enter(own)
     reading, writing = os.pipe()
+    first = os.getpid()
     keeper = os.fork()
     if keeper == 0:
+        # Its parent has no number in a namespace of its own.
+        die_with_parent(0 if own & Namespaces.PID else first)
         os.close(reading)
         if own & Namespaces.PID:
             namespaces.own_processes()
@@ -138,9 +147,12 @@ def _end_with(status: int) -> None:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a program that lives apart with all that it has started, where it has not ended."""
+    until = time.monotonic() + _SECONDS_TO_END
     while process.poll() is None:
-        # The first process ends by itself once all others have.
-        if not kill_descendants(process.pid):
-            process.kill()
+        # The first process ends by itself once all others have, if the program has not stopped it.
+        if not kill_descendants(process.pid) or time.monotonic() > until:
+            with suppress(ProcessLookupError):
+                # The whole group, which its session is: not all systems tell who started whom.
+                os.killpg(process.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_SECONDS_APART)

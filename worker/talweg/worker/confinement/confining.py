@@ -1,6 +1,7 @@
 """All of it at once, for a process that runs code of others: to be called before that code."""
 
 import os
+import resource
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def confine(
         may_use_tcp: Whether it may connect and listen.
     """
     privileges.allow_no_more()
+    privileges.limit(resource.RLIMIT_CORE, 0)
     if landlock.abi():
         landlock.restrict(
             Rules(

@@ -100,9 +100,7 @@ def _load(first: int, timeout: float) -> tuple[list[PluginDeclaration], str]:
     try:
         with tempfile.TemporaryDirectory(prefix="talweg-plugins-") as home:
             environment = cleaned((MODE, READ, *passed)) | {"HOME": home, "TMPDIR": home}
-            done = run_apart(
-                arguments, env=environment, folder=Path(home), seconds=timeout, shows_errors=True
-            )
+            done = run_apart(arguments, env=environment, seconds=timeout, shows_errors=True)
         output, problem = done.stdout, f"it ended its process with status {done.returncode}"
         if done.returncode < 0:
             problem = f"its process was killed by signal {-done.returncode}"

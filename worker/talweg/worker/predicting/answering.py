@@ -131,9 +131,7 @@ def _compute(folder: Path, memory_bytes: int, until: float) -> tuple[int, bytes]
     # Where plug-ins of models are, but no credentials.
     environment = without_secrets("PYTHONPATH", MODE, READ) | {"TMPDIR": str(folder)}
     try:
-        done = run_apart(
-            arguments, env=environment | _ENVIRONMENT | OFFLINE, folder=folder, seconds=seconds
-        )
+        done = run_apart(arguments, env=environment | _ENVIRONMENT | OFFLINE, seconds=seconds)
     except subprocess.TimeoutExpired as exc:
         raise TimeoutError from exc
     if done.returncode == -signal.SIGXCPU:
