@@ -15,7 +15,7 @@ from PIL import Image
 from tests._parts import wait_until
 from tests.integration.stack import Stack, tiny_spec
 
-from talweg.client import InvalidRequest, Job, JobState
+from talweg.client import Client, InvalidRequest, Job, JobState
 
 WINE = {
     "task": "multiclass",
@@ -99,10 +99,13 @@ def test_pictures_go_to_a_worker_and_masks_come_back(stack: Stack, tmp_path: Pat
     noise = np.random.default_rng(0).integers(0, 256, (2000, 2500), dtype=np.uint8)
     Image.fromarray(noise).save(pictures / "large.tif")
     Image.fromarray(noise[:40, :90]).save(pictures / "small.png")
-    with stack.client() as client:
+    # Of a project, whose models lie apart.
+    with Client(stack.address, project="vision") as client:
         job = client.submit(spec)
         job.wait(240).result()
-    done = run_bare(stack, "predict", job.id, str(pictures), "-o", str(masks), "--remote")
+    assert not (stack.data / "blobs" / job.name).exists()
+    arguments = ("predict", job.id, str(pictures), "-o", str(masks), "--remote")
+    done = run_bare(stack, "--project", "vision", *arguments)
     assert done.returncode == 0, done.stderr
     assert "2 predictions in" in done.stderr
     with zipfile.ZipFile(masks) as archive:

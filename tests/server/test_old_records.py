@@ -31,8 +31,8 @@ from talweg.v1.stored_datasets_pb2 import StoredDataset
 from talweg.v1.sweeps_pb2 import Sweep
 
 RECORDS = {path.stem: path for path in sorted(Path(__file__).with_name("records").glob("*/*.sql"))}
-# Of these `make test` tries SQLite alone: the first, the first with sweeps, one with sessions.
-QUICK = ("0001", "0011", "0014")
+# Of these `make test` tries SQLite alone: the first, the first with sweeps, the last.
+QUICK = ("0001", "0011", "0016")
 
 
 def cases() -> Iterator[Any]:
@@ -173,6 +173,17 @@ async def session(rules: Rules, version: str) -> None:
     assert (found.name, found.error) == ("sessions/tuning", 0.05)
 
 
+async def data_of_projects(rules: Rules, version: str) -> None:
+    """What a project had stored lay at the root of the blob store, for whoever had the same."""
+    digest = "cd" * 32
+    with acting_in("vision"), rules.database.read() as connection:
+        shared = stored_datasets.find(connection, DatasetName("shared"))
+        assert (shared.digest, shared.project, shared.stored_in) == (digest, "vision", "default")
+        assert stored_datasets.at_root(connection, "vision", [digest]) == [digest]
+    with rules.database.write() as tx:
+        assert stored_datasets.begin_removing(tx, 10) == [("ef" * 32, "default")]
+
+
 # What is asked of a record from a version on.
 CHECKS: list[tuple[str, Callable[[Rules, str], Any]]] = [
     ("0001", job_that_ended),
@@ -182,6 +193,7 @@ CHECKS: list[tuple[str, Callable[[Rules, str], Any]]] = [
     ("0011", sweep),
     ("0012", projects),
     ("0014", session),
+    ("0016", data_of_projects),
 ]
 
 

@@ -79,7 +79,7 @@ async def test_a_deleted_job_leaves_no_row_and_a_note_for_workers(
     assert num_rows(rules) == before
     with pytest.raises(JobNotFound):
         await rules.jobs.get(row.name)
-    assert list(await deletion.pending(0)) == [Removal(row.id, f"run-{row.id}", "7")]
+    assert list(await deletion.pending(0)) == [Removal(row.id, f"run-{row.id}", "7", "default")]
     # Once more, as after an answer that was lost.
     await deletion.delete(row.name, force=False)
     await deletion.finish(row.name)

@@ -66,6 +66,27 @@ async def test_an_old_folder_is_removed_by_a_worker_and_a_young_one_stays(
     assert len(await folders.collect(older_than=timedelta(0), validate_only=True)) == 2
 
 
+async def test_a_folder_of_a_project_is_removed_from_its_part(
+    rules: Rules, folders: FolderService, tmp_path: Path
+) -> None:
+    row = await rules.finished()
+    # Of a job that is known, wherever it lies; and one that an old worker has written to as well.
+    left(tmp_path / "store", f"projects/vision/{row.name}")
+    for name in ("jobs/old000000001", "projects/vision/jobs/old000000001"):
+        left(tmp_path / "store", name)
+    left(tmp_path / "store", "projects/speech/jobs/old000000002")
+    collected = await folders.collect(older_than=HOUR)
+    assert [(each.id, each.project) for each in collected] == [
+        ("old000000001", "vision"),
+        ("old000000002", "speech"),
+    ]
+    removals = await DeletionService(rules.database).pending(0)
+    assert {each.id: each.project for each in removals} == {
+        "old000000001": "vision",
+        "old000000002": "speech",
+    }
+
+
 async def test_a_job_that_the_record_learns_of_meanwhile_keeps_its_folder(
     rules: Rules, folders: FolderService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

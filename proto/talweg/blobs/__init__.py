@@ -10,6 +10,7 @@ from talweg.blobs.artifacts import (
     read_artifacts,
     write_artifacts,
 )
+from talweg.blobs.projects import job_blobs, job_folders, project_blobs, remove_job
 from talweg.blobs.store import Blobs, UnsafePathError, is_of_one_file
 
 __all__ = [
@@ -22,6 +23,10 @@ __all__ = [
     "UnsafePathError",
     "has_part",
     "is_of_one_file",
+    "job_blobs",
+    "job_folders",
+    "project_blobs",
     "read_artifacts",
+    "remove_job",
     "write_artifacts",
 ]

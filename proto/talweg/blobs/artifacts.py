@@ -1,4 +1,5 @@
-"""The files that jobs leave in the blob store: workers write them, servers read them.
+"""The files that jobs leave in their project's part of the blob store: workers write them, servers
+read them.
 
     jobs/ID/artifacts/ATTEMPT/PART/PATH    a file
     jobs/ID/artifacts/ATTEMPT/PART.json    the files of a part, written after them

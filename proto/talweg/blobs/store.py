@@ -49,12 +49,13 @@ class Blobs:
     begins with a dot.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, below: str = "") -> None:
         """Touch nothing yet.
 
         Args:
             url: A folder, or a URL of a protocol that fsspec knows; further protocols come with
                 packages of their own, such as s3fs.
+            below: A folder of the store: paths begin in it, and none leads out of it.
 
         Raises:
             ValueError: Fsspec does not know the protocol.
@@ -63,6 +64,7 @@ class Blobs:
         files, root = fsspec.core.url_to_fs(url)
         self._files: Any = files
         self._root: str = root.rstrip("/")
+        self._below = below
 
     def write(self, path: str, content: bytes) -> None:
         """Write a file, or write it anew.
@@ -202,7 +204,7 @@ class Blobs:
 
     @property
     def folder(self) -> Path | None:
-        """The folder of the store on this machine; None where it is elsewhere."""
+        """The folder of the whole store on this machine; None where it is elsewhere."""
         return Path(self._root) if isinstance(self._files, LocalFileSystem) else None
 
     def local(self, path: str) -> Path | None:
@@ -211,8 +213,10 @@ class Blobs:
         Raises:
             UnsafePathError: The path is none, or leads out of the store.
         """
-        whole = self._at(path)
-        return Path(whole) if isinstance(self._files, LocalFileSystem) else None
+        if not isinstance(self._files, LocalFileSystem):
+            _check(path)
+            return None
+        return Path(self._at(path))
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in a folder, those under way left out.
@@ -271,7 +275,13 @@ class Blobs:
         Raises:
             UnsafePathError: The path is none, or leads out of the store.
         """
-        self._remove_whole(self._at(path))
+        try:
+            whole = self._at(path)
+        except UnsafePathError:
+            raise
+        except OSError:
+            return
+        self._remove_whole(whole)
 
     def remove_folder(self, path: str) -> None:
         """Remove a folder with all that it holds, where there is one.
@@ -301,26 +311,45 @@ class Blobs:
         names = [str(path).rstrip("/").rpartition("/")[2] for path in paths]
         return [name for name in names if name]
 
+    def _is_there(self, whole: str) -> bool:
+        """Return whether there is a file or a folder; `exists` of fsspec hides other errors."""
+        try:
+            with _failing_as_files_do():
+                self._files.invalidate_cache(whole)
+                self._files.info(whole)
+        except FileNotFoundError:
+            return False
+        return True
+
     def _remove_whole(self, whole: str) -> None:
         with suppress(OSError), _failing_as_files_do():
             self._files.rm_file(whole)
 
     def _at(self, path: str) -> str:
-        """Return the whole path of a file or folder in the store."""
-        if not is_blob_path(path):
-            raise UnsafePathError(
-                "a blob's path must be names of letters, digits, '.', '-' and '_', joined by '/', "
-                f"none beginning with '.', but got {path[:200]!a}"
-            )
-        whole = f"{self._root}/{path}"
+        """Return the whole path of a file or folder in the store.
+
+        Raises:
+            UnsafePathError: The path is none, or leads out of the store.
+        """
+        _check(path)
+        whole = "/".join((self._root, *filter(None, [self._below]), path))
         if isinstance(self._files, LocalFileSystem):
-            root, target = os.path.realpath(self._root or "/"), os.path.realpath(whole)
+            root = os.path.join(os.path.realpath(self._root or "/"), self._below)
+            root, target = os.path.normpath(root), os.path.realpath(whole)
             if os.path.commonpath([root, target]) != root:
                 raise UnsafePathError(
                     f"{path} leads out of the blob store {root} to {target}, by a symbolic link: "
                     "make the store's folder itself a link, or mount what it leads to"
                 )
         return whole
+
+
+def _check(path: str) -> None:
+    if not is_blob_path(path):
+        raise UnsafePathError(
+            "a blob's path must be names of letters, digits, '.', '-' and '_', joined by '/', "
+            f"none beginning with '.', but got {path[:200]!a}"
+        )
 
 
 @contextmanager

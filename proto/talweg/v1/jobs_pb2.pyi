@@ -2158,10 +2158,13 @@ class CollectJobsResponse(_message.Message):
         NAME_FIELD_NUMBER: _builtins.int
         BYTES_FIELD_NUMBER: _builtins.int
         WRITE_TIME_FIELD_NUMBER: _builtins.int
+        PROJECT_FIELD_NUMBER: _builtins.int
         name: _builtins.str
-        """jobs/{id}, its path in the blob store."""
+        """jobs/{id}, its path in the project's part of the blob store."""
         bytes: _builtins.int
         """Size of all files."""
+        project: _builtins.str
+        """The project in whose part of the blob store it lies."""
         @_builtins.property
         def write_time(self) -> _timestamp_pb2.Timestamp:
             """When a file in it was last written."""
@@ -2172,10 +2175,11 @@ class CollectJobsResponse(_message.Message):
             name: _builtins.str = ...,
             bytes: _builtins.int = ...,
             write_time: _timestamp_pb2.Timestamp | None = ...,
+            project: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["write_time", b"write_time"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "name", b"name", "write_time", b"write_time"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "name", b"name", "project", b"project", "write_time", b"write_time"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -135,6 +135,7 @@ class Assignment(_message.Message):
     TIME_TO_LIVE_FIELD_NUMBER: _builtins.int
     CHECKPOINTS_FIELD_NUMBER: _builtins.int
     PROJECT_FIELD_NUMBER: _builtins.int
+    ROOT_DIGESTS_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """The job's project."""
     @_builtins.property
@@ -153,6 +154,12 @@ class Assignment(_message.Message):
     def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[_jobs_pb2.Checkpoint]:
         """Checkpoints of earlier attempts, oldest first: the attempt resumes from the latest intact one."""
 
+    @_builtins.property
+    def root_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Digests of the stored data sets that the job reads whose content lies at the root of the blob
+        store: it was stored before projects had prefixes of their own there.
+        """
+
     def __init__(
         self,
         *,
@@ -161,10 +168,11 @@ class Assignment(_message.Message):
         time_to_live: _duration_pb2.Duration | None = ...,
         checkpoints: _abc.Iterable[_jobs_pb2.Checkpoint] | None = ...,
         project: _builtins.str = ...,
+        root_digests: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "spec", b"spec", "time_to_live", b"time_to_live"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "lease", b"lease", "project", b"project", "spec", b"spec", "time_to_live", b"time_to_live"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "lease", b"lease", "project", b"project", "root_digests", b"root_digests", "spec", b"spec", "time_to_live", b"time_to_live"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -586,22 +594,26 @@ class Removal(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     EXPERIMENT_ID_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     """jobs/{id}."""
     run_id: _builtins.str
     """Its run in MLflow; empty if it had none."""
     experiment_id: _builtins.str
     """The id of the run's experiment in MLflow."""
+    project: _builtins.str
+    """The job's project, in whose part of the blob store its files lie."""
     def __init__(
         self,
         *,
         job: _builtins.str = ...,
         run_id: _builtins.str = ...,
         experiment_id: _builtins.str = ...,
+        project: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment_id", b"experiment_id", "job", b"job", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment_id", b"experiment_id", "job", b"job", "project", b"project", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -890,8 +902,11 @@ class TakePredictionResponse(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """The last attempt of the job: the files of later ones do not count."""
+    project: _builtins.str
+    """The job's project, in whose part of the blob store its model lies."""
     @_builtins.property
     def request(self) -> _predictions_pb2.PredictRequest:
         """The request, with every default filled in."""
@@ -906,10 +921,11 @@ class TakePredictionResponse(_message.Message):
         request: _predictions_pb2.PredictRequest | None = ...,
         attempt: _builtins.int = ...,
         spec: _spec_pb2.JobSpec | None = ...,
+        project: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "request", b"request", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "project", b"project", "request", b"request", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,8 @@
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ from sqlalchemy import select
 from tests.server.samples import Rules, spec
 
 from talweg.server.commands.backups import backup, restore
+from talweg.server.services.stored_datasets.views import row_of
+from talweg.server.store import stored_datasets
 from talweg.server.store.record import dump, migrate
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.schema import metadata
+from talweg.v1.stored_datasets_pb2 import StoredDataset
 
 
 def contents(database: Database) -> dict[str, list[Any]]:
@@ -118,6 +123,26 @@ def test_a_stack_is_restored_as_it_was(stack: Path, tmp_path: Path) -> None:
     copy = sqlite3.connect(restored / "mlflow/mlflow.db")
     assert copy.execute("SELECT name FROM runs").fetchall() == [("committed",)]
     copy.close()
+
+
+def test_a_projects_data_are_looked_for_in_its_part(stack: Path, tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{stack}/talweg.db")
+    row = row_of("houses", "key", StoredDataset(digest="ab" * 32))
+    with closing(database), database.write() as tx:
+        stored_datasets.insert_version(tx, replace(row, project="vision", stored_in="vision"))
+    path = Path("blobs/projects/vision/datasets") / row.digest / "info.json"
+    # That of another project is not its own.
+    elsewhere = stack / "blobs/datasets" / row.digest / "info.json"
+    elsewhere.parent.mkdir(parents=True)
+    elsewhere.write_text("{}")
+    done = run(backup, tmp_path / "none", "--data", stack)
+    assert done.exit_code == 1
+    assert "the content of 1 data sets is not in the blob store" in done.output
+    (stack / path).parent.mkdir(parents=True)
+    (stack / path).write_text("{}")
+    assert run(backup, tmp_path / "backup", "--data", stack).exit_code == 0
+    assert run(restore, tmp_path / "backup", "--data", tmp_path / "restored").exit_code == 0
+    assert (tmp_path / "restored" / path).read_text() == "{}"
 
 
 def test_nothing_is_written_over(stack: Path, tmp_path: Path) -> None:

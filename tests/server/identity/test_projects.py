@@ -1,6 +1,9 @@
 """Projects: another one's names are those of nothing, wherever they stand."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -220,6 +223,27 @@ async def test_a_worker_serves_what_its_token_is_for(
     assert code in ("NOT_FOUND", "INVALID_ARGUMENT")
 
 
+async def test_a_worker_is_told_where_data_lie(
+    teams: Teams, ann: Metadata, tmp_path: Path
+) -> None:
+    digest = (await teams.upload(ann)).rpartition("@")[2]
+    assert (tmp_path / "blobs/projects/a/datasets" / digest / "info.json").is_file()
+    assert not (tmp_path / "blobs/datasets").exists()
+    claim = workers_pb2.ClaimJobsRequest(queue="default", worker="w", limit=1)
+
+    async def told() -> tuple[str, list[str]]:
+        await teams.submit(ann, spec=job())
+        answer = await teams.running.workers.ClaimJobs(claim, metadata=teams.worker)
+        (assignment,) = answer.assignments
+        return assignment.project, list(assignment.root_digests)
+
+    assert await told() == ("a", [])
+    # What was uploaded before projects had prefixes.
+    with closing(sqlite3.connect(tmp_path / "talweg.db")) as record, record:
+        record.execute("UPDATE stored_datasets SET stored_in = 'default'")
+    assert await told() == ("a", [digest])
+
+
 async def test_a_worker_learns_nothing_of_what_another_project_has_deleted(
     teams: Teams, ann: Metadata, bob: Metadata
 ) -> None:
@@ -241,6 +265,8 @@ async def test_a_worker_learns_nothing_of_what_another_project_has_deleted(
 
     async def listed(metadata: Metadata) -> list[str]:
         answer = await teams.running.workers.ListRemovals(removals, metadata=metadata)
+        # In whose part of the blob store the files are.
+        assert {each.project for each in answer.removals} <= {"a"}
         return [each.job for each in answer.removals]
 
     assert (await listed(one), await listed(other)) == ([name], [])

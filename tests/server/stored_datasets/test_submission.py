@@ -1,18 +1,14 @@
 """Jobs that name stored data: which version they read, and what is refused."""
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf import json_format
 from tests.server.samples import SUCCEEDED, Rules, held
 from tests.server.samples import spec as built_in
 from tests.server.stored_datasets.parts import job
 
 from talweg.server.errors import DatasetInUse, DatasetNotFound, InvalidSpec
-from talweg.server.services.stored_datasets.deletion import DatasetDeletionService
-from talweg.server.services.stored_datasets.storage import DatasetStorage
 from talweg.server.services.stored_datasets.views import row_of
 from talweg.server.services.submission.preparing import Submission
 from talweg.server.services.submission.submit import Preview
@@ -262,84 +258,6 @@ async def test_a_job_whose_data_go_while_it_is_checked_is_refused(
     monkeypatch.setattr(submit, "prepare", late)
     found = await violations(rules, job())
     assert "which was deleted" in found["dataset.stored.name"]
-
-
-def described(info: StoredDataset, folder: Path) -> Path:
-    """Write a description as the reader of files does."""
-    file = folder / "info.json"
-    file.write_text(json_format.MessageToJson(info, preserving_proto_field_name=True))
-    return file
-
-
-async def test_content_goes_with_the_last_name_that_refers_to_it(
-    rules: Rules, tmp_path: Any
-) -> None:
-    storage = DatasetStorage(rules.database, str(tmp_path / "blobs"))
-    service = DatasetDeletionService(rules.database, storage)
-    data = tmp_path / "data.arrow"
-    data.write_bytes(b"x" * 10)
-    info = StoredDataset(digest="ab" * 32, num_samples=1)
-    for name in ("one", "two"):
-        await storage.store(row_of(name, "key", info), described(info, tmp_path), data)
-    folder = tmp_path / "blobs" / "datasets" / info.digest
-    assert sorted(path.name for path in folder.iterdir()) == ["data.arrow", "info.json"]
-    await service.delete("one", force=False)
-    assert folder.exists()
-    await service.delete("two", force=False)
-    assert not folder.exists()
-    # And it can be stored anew.
-    await storage.store(row_of("one", "key", info), described(info, tmp_path), data)
-    assert folder.exists()
-
-
-async def test_content_of_a_server_that_died_is_removed(
-    rules: Rules, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from talweg.blobs import Blobs
-    from talweg.server.errors import BlobsUnavailable
-    from talweg.server.services.stored_datasets import storage as module
-
-    storage = DatasetStorage(rules.database, str(tmp_path / "blobs"))
-    data = tmp_path / "data.arrow"
-    data.write_bytes(b"x" * 10)
-    info = StoredDataset(digest="ab" * 32, num_samples=1)
-    folder = tmp_path / "blobs" / "datasets" / info.digest
-
-    # It dies between the content and the record.
-    def dies(*_: Any) -> Any:
-        raise RuntimeError("dead")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(module, "_record", dies)
-        with pytest.raises(RuntimeError, match="dead"):
-            await storage.store(row_of("one", "key", info), described(info, tmp_path), data)
-    assert folder.exists()
-    await storage.remove_unreferenced()
-    assert folder.exists(), "another server may be about to record it"
-    monkeypatch.setattr(module, "_UNRECORDED", -1)
-    with monkeypatch.context() as patched:
-        patched.setattr(module, "_record", dies)
-        with pytest.raises(RuntimeError, match="dead"):
-            await storage.store(row_of("one", "key", info), described(info, tmp_path), data)
-    with rules.database.write() as tx:
-        from sqlalchemy import update
-
-        from talweg.server.store.record.schema import unreferenced
-
-        tx.connection.execute(update(unreferenced).values(due=0))
-
-    # The store is away: it is tried again.
-    with monkeypatch.context() as patched:
-        patched.setattr(Blobs, "remove_folder", _away)
-        with pytest.raises(BlobsUnavailable):
-            await storage.remove_unreferenced()
-    assert folder.exists()
-    await storage.remove_unreferenced()
-    assert not folder.exists()
-
-
-def _away(*_: Any) -> None:
-    raise OSError("away")
 
 
 async def test_weights_and_folds_are_held_against_the_columns(rules: Rules) -> None:

@@ -13,7 +13,7 @@ from tests.worker.losses.named_perceptual import BIAS, KERNELS, LAYERS, NAME, wr
 from torch import Tensor
 from torch.nn import functional as F
 
-from talweg.blobs import Blobs
+from talweg.blobs import Blobs, project_blobs
 from talweg.spec import SpecError, check, fill, fill_message, from_dict
 from talweg.v1.losses_generative_pb2 import FeatureNetwork as FeatureNetworkSpec
 from talweg.v1.losses_generative_pb2 import TrainedModel
@@ -24,6 +24,7 @@ from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import Perceptual, build, evaluate, frozen_digests
 from talweg.worker.losses.features import VGG16_LAYERS, FeatureNetwork, Vgg16, load
 from talweg.worker.storage import trained_models
+from talweg.worker.storage.job_store import JobStore
 from talweg.worker.training import NeverStop, RecordingReporter
 
 FLOAT64 = torch.float64
@@ -381,6 +382,12 @@ def test_a_jobs_model_is_read_from_the_blob_store(
     expected = by({"trained": NAME})
     assert by({"job": "jobs/small"}) == expected
     assert by({"job": {"job": "jobs/small", "sha256": digest}}) == expected
+    part = project_blobs(str(tmp_path / "blobs"), "vision")
+    trained_models.write(part, "jobs/theirs", weights, description)
+    with JobStore("vision").used():
+        assert by({"job": "jobs/theirs"}) == expected
+    with pytest.raises(UserSpecError, match="jobs/theirs has kept 0 models"):
+        by({"job": "jobs/theirs"})
     path = tmp_path / "blobs/jobs/small/model" / f"{digest}.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + b"x")

@@ -14,6 +14,8 @@ from typing import IO
 import pytest
 from tests.worker._jobs import tiny_spec
 
+from talweg.blobs import Blobs, job_blobs
+from talweg.spec.stored import stored_digests
 from talweg.worker.confinement import landlock, namespaces
 from talweg.worker.confinement.confining import confine
 from talweg.worker.confinement.environment import cleaned
@@ -220,22 +222,26 @@ def test_no_worker_removes_what_another_is_making(
         assert (folder / "home").is_dir()
 
 
-def test_a_job_reads_what_its_spec_names() -> None:
+def test_a_job_reads_what_its_spec_names(tmp_path: Path) -> None:
     digest, other = "a" * 64, "b" * 64
     spec = tiny_spec()
     spec.dataset.stored.name, spec.dataset.stored.digest = "mine", digest
     spec.weights.job = "jobs/first"
-    store = Path("/blobs")
-    assert set(inputs.readable(spec, store)) == {
-        store / "datasets" / digest,
-        store / "jobs/first/artifacts",
-    }
+    url, own = str(tmp_path), tmp_path / "projects" / "vision"
+    blobs = job_blobs(url, "vision")
+    names = {f"datasets/{digest}", "jobs/first/artifacts"}
+    assert set(inputs.readable(spec, blobs)) == {own / name for name in names}
+    assert set(inputs.readable(spec, Blobs(url))) == {tmp_path / name for name in names}
+    # What its project had stored before it had a prefix.
+    Blobs(url).write("jobs/first/artifacts/1/training.json", b"{}")
+    old = job_blobs(url, "vision", root_digests=[digest])
+    assert set(inputs.readable(spec, old)) == {tmp_path / name for name in names}
     spec.weights.ClearField("job")
     spec.weights.stored = f"datasets/start@{other}"
-    assert inputs.digests_of(spec) == {digest, other}
+    assert stored_digests(spec) == {digest, other}
     # Whoever has forged a digest gets no folder for it.
     spec.dataset.stored.digest = "../.."
-    assert inputs.digests_of(spec) == {other}
+    assert stored_digests(spec) == {other}
 
 
 def test_plugins_enter_the_sandbox_and_limits_follow_the_spec(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """A job in the sandbox is the job that it is elsewhere: bit for bit, interrupted or not."""
 
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
+import fsspec
 import pytest
 import torch
 from tests._plugins import write_package
 from tests.worker._jobs import tiny_spec
+from tests.worker.data.stored.storing import job_on, store_table
 from tests.worker.sandbox._running import MemoryStore, Told, run
 
 from talweg.v1.jobs_pb2 import Job
@@ -13,6 +17,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import diagnostics
 from talweg.worker.sandbox.sandbox import Sandbox
 from talweg.worker.settings import Settings
+from talweg.worker.storage.job_store import JobStore
 from talweg.worker.training.interface import NeverStop
 from talweg.worker.training.kept import kept_of
 
@@ -81,6 +86,44 @@ def test_an_interrupted_job_ends_as_if_nothing_had_happened(sandbox: Sandbox) ->
         assert result.kept.shown.keys() == kept.shown.keys()
     assert whole.facts is not None
     assert whole.facts["digest"] == elsewhere.bundle.digest
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_job_reads_its_projects_data(
+    is_far: bool, is_old: bool, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """In all its processes; also what was stored before the project had a prefix."""
+    local = tmp_path / "blobs"
+    part = local if is_old else local / "projects" / "vision"
+    column = [float(row) for row in range(60)]
+    info = store_table(part, {"x": column, "y": column[::-1]})
+    blobs = str(local)
+    if is_far:
+        blobs = f"memory://{tmp_path.name}"
+        fsspec.filesystem("memory").put(f"{local}/", f"/{tmp_path.name}/", recursive=True)
+    spec = job_on(
+        info,
+        "regression",
+        {"target": "y"},
+        model={"plugin": "plain"},
+        training={"steps": 3, "batch_size": 16},
+        outputs={"model": False, "plots": False},
+        resources={"processes": 2},
+    )
+    its_own = Sandbox(Settings(blobs=blobs, data_cache=tmp_path / "cache"))
+    told = Told()
+    with closing(its_own), pytest.MonkeyPatch.context() as patch:
+        # Of the worker, which fetches what is far.
+        patch.setenv("TALWEG_DATA_CACHE", str(tmp_path / "cache"))
+        with JobStore("vision", (info.digest,) if is_old else ()).used():
+            result = run(its_own, spec, report=told)
+        with JobStore("speech").used():
+            other = run(its_own, spec)
+    assert result.state == Job.SUCCEEDED, result.message
+    assert told.steps == 3
+    assert other.state == Job.FAILED
+    assert "is gone from the store" in other.message
 
 
 def test_ranks_meet_in_the_sandbox(sandbox: Sandbox) -> None:

@@ -30,7 +30,8 @@ def writer_of(assignment: Assignment, folder: Path) -> SpoolWriter:
     writer = SpoolWriter(
         folder, job_id=job_id(assignment.lease.job), attempt=assignment.lease.attempt
     )
-    writer.begin(worker="test", spec=to_dict(assignment.spec))
+    spec = to_dict(assignment.spec)
+    writer.begin(worker="test", spec=spec, project=assignment.project)
     writer.data(
         name="diabetes", digest="0123456789abcdef" * 4, class_names=[], target_names=["score"]
     )

@@ -7,14 +7,15 @@ from matplotlib.image import imread
 from tests.worker._jobs import Jobs, tiny_spec
 from tests.worker.tracking.spools import SUCCEEDED, keep_network, losses, writer_of
 
-from talweg.blobs import PICTURES, TRAINING, Blobs, has_part, read_artifacts
+from talweg.blobs import PICTURES, TRAINING, Blobs, has_part, project_blobs, read_artifacts
 from talweg.worker.settings import Settings
 from talweg.worker.tracking.delivery import Delivery
 
 
-def ended(jobs: Jobs, settings: Settings) -> str:
+def ended(jobs: Jobs, settings: Settings, *, project: str = "default") -> str:
     """A job that has ended; its files are in the spool alone."""
     assignment = jobs.begin(tiny_spec(outputs={"model": True, "plots": True}))
+    assignment.project = project
     with writer_of(assignment, settings.spool_dir) as writer:
         writer.points(losses(range(1, 6)))
         keep_network(writer, assignment.spec)
@@ -24,17 +25,18 @@ def ended(jobs: Jobs, settings: Settings) -> str:
 
 
 def test_pictures_are_stored_while_mlflow_is_away(jobs: Jobs, settings: Settings) -> None:
-    name = ended(jobs, settings)
+    name = ended(jobs, settings, project="vision")
     away = replace(settings, tracking_uri="http://127.0.0.1:9")
     delivery = Delivery(away)
     delivery.deliver()
-    stored = read_artifacts(Blobs(settings.blobs), name, last=1)
+    blobs = project_blobs(settings.blobs, "vision")
+    stored = read_artifacts(blobs, name, last=1)
     paths = [each.path for each in stored.files]
     assert {"model/weights.safetensors", "model/model.json", "job.yaml"} <= set(paths)
     pictures = [each for each in stored.files if each.path.startswith("plots/")]
     assert pictures
     assert not stored.awaits
-    blobs = Blobs(settings.blobs)
+    assert not Path(settings.blobs, name).exists(), "it belongs to a project"
     for picture in pictures:
         file = blobs.local(picture.blob)
         assert file is not None

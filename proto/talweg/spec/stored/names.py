@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from talweg.spec.resources import is_sha256
 from talweg.v1.datasets_pb2 import Dataset, StoredData
+from talweg.v1.spec_pb2 import JobSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # Characters of a digest by which people know a version.
@@ -52,3 +54,16 @@ def dataset_label(data: Dataset | StoredData) -> str:
     name = data.name if parsed is None else parsed.name
     digest = data.digest or ("" if parsed is None else parsed.digest)
     return f"{name}@{digest[:_SHORT]}" if digest else name
+
+
+def stored_digests(spec: JobSpec) -> set[str]:
+    """Return the digests of the stored data sets that a job reads: data, and starting weights.
+
+    Args:
+        spec: As the server has completed it.
+    """
+    digests = [spec.dataset.stored.digest]
+    if (weights := DatasetName.parse(spec.weights.stored)) is not None:
+        digests.append(weights.digest)
+    # Names of folders are made of them.
+    return {digest for digest in digests if is_sha256(digest)}

@@ -20,12 +20,14 @@ from typing import Any
 
 from sqlalchemy import select
 
+from talweg.blobs import project_blobs
 from talweg.server.backup.copying import copy_folder
 from talweg.server.backup.places import Places, check_record
 from talweg.server.store.record import dump, migrate
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.dump import DumpError
 from talweg.server.store.record.schema import stored_datasets
+from talweg.server.store.stored_datasets import Content
 from talweg.spec.local.data_folder import BLOBS
 from talweg.spec.local.whole_files import write_whole
 
@@ -75,7 +77,7 @@ def back_up(places: Places, target: Path, *, include_blobs: bool, say: Say) -> N
     database = Database(places.database_url)
     try:
         rows = dump.write_tables(database, target / "record")
-        digests = _stored(database)
+        contents = _stored(database)
     finally:
         database.close()
     say(f"record: {sum(rows.values()):,} rows, {rows['jobs']:,} jobs")
@@ -89,7 +91,7 @@ def back_up(places: Places, target: Path, *, include_blobs: bool, say: Say) -> N
         if path.exists():
             write_whole(target / name, path.read_bytes())
     if blobs is not None:
-        _check_data(target / BLOBS, digests)
+        _check_data(target / BLOBS, contents)
     manifest = {
         "format": _FORMAT,
         "talweg": version("talweg"),
@@ -188,13 +190,18 @@ def read_manifest(source: Path) -> Manifest:
         ) from exc
 
 
-def _stored(database: Database) -> list[str]:
+def _stored(database: Database) -> list[Content]:
+    columns = (stored_datasets.c.digest, stored_datasets.c.stored_in)
     with database.read() as connection:
-        return list(connection.scalars(select(stored_datasets.c.digest).distinct()))
+        return [Content(*row) for row in connection.execute(select(*columns).distinct())]
 
 
-def _check_data(blobs: Path, digests: list[str]) -> None:
-    missing = [digest for digest in digests if not (blobs / "datasets" / digest).exists()]
+def _check_data(blobs: Path, contents: list[Content]) -> None:
+    missing = [
+        content.digest
+        for content in contents
+        if not project_blobs(str(blobs), content.project).names(f"datasets/{content.digest}")
+    ]
     if missing:
         raise DumpError(
             f"the content of {len(missing)} data sets is not in the blob store, the first "

@@ -241,7 +241,10 @@ def _collected(row: JobRow) -> pb.CollectJobsResponse.Collected:
 
 def _folder(folder: UnknownFolder) -> pb.CollectJobsResponse.Folder:
     return pb.CollectJobsResponse.Folder(
-        name=job_name(folder.id), bytes=folder.bytes, write_time=to_timestamp(folder.write_time)
+        name=job_name(folder.id),
+        bytes=folder.bytes,
+        write_time=to_timestamp(folder.write_time),
+        project=folder.project,
     )
 
 

@@ -63,7 +63,7 @@ class WorkerServicer(WorkerServiceServicer):
             spool=request.spool,
             owner=current_caller().token,
         )
-        return pb.ClaimJobsResponse(assignments=map(self._assignment, rows))
+        return pb.ClaimJobsResponse(assignments=[await self._assignment(row) for row in rows])
 
     async def ReportProgress(  # noqa: D102
         self, request: pb.ReportProgressRequest, context: Any
@@ -118,6 +118,7 @@ class WorkerServicer(WorkerServiceServicer):
                     job=job_name(each.id),
                     run_id=each.run_id,
                     experiment_id=each.experiment_id,
+                    project=each.project,
                 )
                 for each in pending
             ]
@@ -179,13 +180,14 @@ class WorkerServicer(WorkerServiceServicer):
         await self._predictions.finish(request)
         return pb.FinishPredictionResponse()
 
-    def _assignment(self, row: JobRow) -> pb.Assignment:
+    async def _assignment(self, row: JobRow) -> pb.Assignment:
         return pb.Assignment(
             lease=pb.Lease(job=row.name, attempt=row.attempt, token=row.lease_token),
             spec=row.job_spec,
             time_to_live=self._time_to_live,
             checkpoints=row.kept,
             project=row.project,
+            root_digests=await self._leases.root_digests(row),
         )
 
 

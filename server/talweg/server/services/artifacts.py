@@ -17,6 +17,7 @@ from talweg.blobs import (
     DamagedListError,
     StoredArtifact,
     StoredArtifacts,
+    job_blobs,
     read_artifacts,
 )
 from talweg.server.concurrency.fair_executor import FairExecutor
@@ -203,21 +204,21 @@ class ArtifactService:
 
     # In threads.
 
-    def _blobs(self) -> Blobs:
+    def _blobs(self, row: JobRow) -> Blobs:
         try:
-            return Blobs(self._url)
+            return job_blobs(self._url, row.project)
         except (OSError, ImportError, ValueError) as exc:
             raise _unavailable(exc) from exc
 
     def _stored(self, row: JobRow) -> StoredArtifacts:
         try:
-            return read_artifacts(self._blobs(), row.name, last=row.attempt)
+            return read_artifacts(self._blobs(row), row.name, last=row.attempt)
         except (DamagedListError, OSError) as exc:
             raise _unavailable(exc) from exc
 
     def _open(self, opened: ExitStack, row: JobRow, file: StoredArtifact) -> Read:
         try:
-            return opened.enter_context(self._blobs().reading(file.blob))
+            return opened.enter_context(self._blobs(row).reading(file.blob))
         except FileNotFoundError as exc:
             raise _gone(row, file) from exc
         except OSError as exc:

@@ -120,7 +120,9 @@ class PredictionService:
         self._answered[id_] = asyncio.Event()
         try:
             row = await self._artifacts.job_with_model(request.job, caller=caller)
-            order = TakePredictionResponse(request=filled, attempt=row.attempt, spec=row.job_spec)
+            order = TakePredictionResponse(
+                request=filled, attempt=row.attempt, spec=row.job_spec, project=row.project
+            )
             state = await self._carried_out(id_, row, order, until)
         finally:
             del self._answered[id_]

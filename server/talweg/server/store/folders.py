@@ -1,6 +1,6 @@
 """Folders of the blob store that are named after no job of the record."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection, insert, select
 
@@ -21,17 +21,24 @@ def unknown(connection: Connection, ids: Collection[str]) -> set[str]:
     return set(ids) - known
 
 
-def remove(tx: Transaction, ids: Collection[str]) -> set[str]:
+def remove(tx: Transaction, projects: Mapping[str, str]) -> set[str]:
     """Have workers remove folders, and return which: of those that are still unknown.
 
     Args:
         tx: A transaction.
-        ids: What `unknown` returned; the record may have learnt of some since.
+        projects: Ids that `unknown` returned, and in whose part of the store their folders lie;
+            the record may have learnt of some since.
     """
-    strangers = unknown(tx.connection, ids)
+    strangers = unknown(tx.connection, projects)
     if strangers:
         rows = [
-            {"id": id_, "run_id": "", "experiment_id": "", "time": tx.now}
+            {
+                "id": id_,
+                "run_id": "",
+                "experiment_id": "",
+                "time": tx.now,
+                "project": projects[id_],
+            }
             for id_ in sorted(strangers)
         ]
         tx.connection.execute(insert(removals), rows)

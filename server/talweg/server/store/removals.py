@@ -41,6 +41,9 @@ class Removal:
     experiment_id: str
     """The run's experiment."""
 
+    project: str
+    """The job's."""
+
 
 def referrers(connection: Connection, ids: Collection[str]) -> Mapping[str, Sequence[str]]:
     """Return the names of the jobs whose specs name these jobs, by id of the job that is named.
@@ -93,7 +96,8 @@ def pending(connection: Connection, limit: int) -> list[Removal]:
         connection: To read by.
         limit: At most so many.
     """
-    statement = select(removals.c.id, removals.c.run_id, removals.c.experiment_id)
+    columns = (removals.c.id, removals.c.run_id, removals.c.experiment_id, removals.c.project)
+    statement = select(*columns)
     statement = in_project(connection, statement, removals)
     rows = connection.execute(statement.order_by(removals.c.time, removals.c.id).limit(limit))
     return [Removal(*row) for row in rows]

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 
 from talweg.server.errors import DatasetNotFound
 from talweg.server.store.record.database import Transaction
@@ -13,10 +14,21 @@ from talweg.server.store.record.schema import jobs, links, unreferenced
 from talweg.server.store.record.schema import stored_datasets as table
 from talweg.server.store.record.scope import in_project, project_of
 from talweg.spec import job_name
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 from talweg.spec.states import ENDED
 from talweg.spec.stored import DatasetName
 
 _NEWEST_FIRST = (table.c.update_time.desc(), table.c.seq.desc())
+
+
+class Content(NamedTuple):
+    """The content of data sets, once for all of them that lie together."""
+
+    digest: str
+    """Its digest."""
+
+    project: str
+    """In whose part of the blob store it lies."""
 
 
 def insert_version(tx: Transaction, row: StoredDatasetRow) -> StoredDatasetRow:
@@ -25,7 +37,7 @@ def insert_version(tx: Transaction, row: StoredDatasetRow) -> StoredDatasetRow:
     Args:
         tx: A transaction.
         row: The version; number and times are set here. Where there is one of its content, that
-            takes over how its file was read.
+            takes over how its file was read and where its content lies.
 
     Returns:
         The row as it is now.
@@ -45,10 +57,14 @@ def insert_version(tx: Transaction, row: StoredDatasetRow) -> StoredDatasetRow:
         if newest is not None and newest.seq == before.seq:
             time = before.update_time
         # Its bytes may be others, such as other ends of lines: these are known from now on.
-        now = replace(before, update_time=time, read_key=row.read_key)
+        now = replace(before, update_time=time, read_key=row.read_key, stored_in=row.stored_in)
         if now != before:
             change = update(table).where(*same)
-            connection.execute(change.values(update_time=time, read_key=row.read_key))
+            connection.execute(
+                change.values(update_time=time, read_key=row.read_key, stored_in=row.stored_in)
+            )
+        if now.stored_in != before.stored_in:
+            note_if_free(tx, Content(before.digest, before.stored_in))
         return now
     row = replace(row, create_time=tx.now, update_time=time)
     columns = {field: value for field, value in vars(row).items() if field != "seq"}
@@ -194,39 +210,58 @@ def readers(connection: Connection, names: Sequence[str]) -> Mapping[str, bool]:
     return {job_name(id_): state in ENDED for id_, state in connection.execute(statement)}
 
 
-def remove(tx: Transaction, rows: Sequence[StoredDatasetRow]) -> list[str]:
+def at_root(connection: Connection, project: str, digests: Collection[str]) -> list[str]:
+    """Return of which data sets of a project the content lies at the root of the blob store.
+
+    Args:
+        connection: To read by.
+        project: Any but `default`.
+        digests: Of the data sets in question.
+    """
+    statement = select(table.c.digest).where(
+        table.c.project == project,
+        table.c.digest.in_(list(digests)),
+        table.c.stored_in == DEFAULT_PROJECT,
+    )
+    return sorted(set(connection.scalars(statement)))
+
+
+def remove(tx: Transaction, rows: Sequence[StoredDatasetRow]) -> None:
     """Delete versions, and note which content no data set refers to any more.
 
     Args:
         tx: A transaction.
         rows: The versions, locked.
-
-    Returns:
-        The digests of that content.
     """
     tx.connection.execute(delete(table).where(table.c.seq.in_([row.seq for row in rows])))
-    digests = sorted({row.digest for row in rows})
-    still = select(table.c.digest).where(table.c.digest.in_(digests))
-    referred = set(tx.connection.execute(still).scalars())
-    free = [digest for digest in digests if digest not in referred]
-    for digest in free:
-        note_unreferenced(tx, digest, due=tx.now)
-    return free
+    for content in sorted({Content(row.digest, row.stored_in) for row in rows}):
+        note_if_free(tx, content)
 
 
-def note_unreferenced(tx: Transaction, digest: str, *, due: int) -> bool:
+def note_if_free(tx: Transaction, content: Content) -> None:
+    """Note content that no data set refers to any more, for it to be removed.
+
+    Args:
+        tx: A transaction.
+        content: Which.
+    """
+    if not _is_referred(tx, content):
+        note_unreferenced(tx, content, due=tx.now)
+
+
+def note_unreferenced(tx: Transaction, content: Content, *, due: int) -> bool:
     """Note content that no data set refers to, or not yet.
 
     Args:
         tx: A transaction.
-        digest: Of the content.
+        content: Which.
         due: From when on it may be removed.
 
     Returns:
         False, where it is being removed just now.
     """
-    at = unreferenced.c.digest == digest
-    values = {"digest": digest, "due": due, "removing": False}
+    at = _note_of(content)
+    values = {**content._asdict(), "due": due, "removing": False}
     tx.connection.execute(insert_new(tx.connection, unreferenced).values(**values))
     note = tx.connection.execute(select(unreferenced).where(at).with_for_update()).one()
     if note.removing:
@@ -236,30 +271,30 @@ def note_unreferenced(tx: Transaction, digest: str, *, due: int) -> bool:
     return True
 
 
-def take_note(tx: Transaction, digest: str) -> bool:
+def take_note(tx: Transaction, content: Content) -> bool:
     """Drop the note of content that is about to be referred to.
 
     Args:
         tx: A transaction.
-        digest: Of the content.
+        content: Which.
 
     Returns:
         False, where there is none, or the content is being removed.
     """
-    at = unreferenced.c.digest == digest
+    at = _note_of(content)
     note = tx.connection.execute(select(unreferenced).where(at).with_for_update()).first()
     if note is None or note.removing:
         return False
-    forget_unreferenced(tx, digest)
+    forget_unreferenced(tx, content)
     return True
 
 
-def forget_unreferenced(tx: Transaction, digest: str) -> None:
+def forget_unreferenced(tx: Transaction, content: Content) -> None:
     """Drop the note: the content is gone, or a data set refers to it."""
-    tx.connection.execute(delete(unreferenced).where(unreferenced.c.digest == digest))
+    tx.connection.execute(delete(unreferenced).where(_note_of(content)))
 
 
-def begin_removing(tx: Transaction, limit: int) -> list[str]:
+def begin_removing(tx: Transaction, limit: int) -> list[Content]:
     """Choose content to remove now, to which nobody refers; nobody can from now on.
 
     Args:
@@ -272,16 +307,26 @@ def begin_removing(tx: Transaction, limit: int) -> list[str]:
     notes = tx.connection.execute(
         statement.order_by(unreferenced.c.due).limit(limit).with_for_update()
     ).all()
-    digests = []
+    contents = []
     for note in notes:
-        at = unreferenced.c.digest == note.digest
-        referred = select(table.c.seq).where(table.c.digest == note.digest).limit(1)
-        if tx.connection.execute(referred).first() is not None:
-            tx.connection.execute(delete(unreferenced).where(at))
+        content = Content(note.digest, note.project)
+        if _is_referred(tx, content):
+            forget_unreferenced(tx, content)
             continue
-        tx.connection.execute(update(unreferenced).where(at).values(removing=True))
-        digests.append(note.digest)
-    return digests
+        tx.connection.execute(update(unreferenced).where(_note_of(content)).values(removing=True))
+        contents.append(content)
+    return contents
+
+
+def _note_of(content: Content) -> ColumnElement[bool]:
+    return and_(unreferenced.c.digest == content.digest, unreferenced.c.project == content.project)
+
+
+def _is_referred(tx: Transaction, content: Content) -> bool:
+    statement = select(table.c.seq).where(
+        table.c.digest == content.digest, table.c.stored_in == content.project
+    )
+    return tx.connection.execute(statement.limit(1)).first() is not None
 
 
 def _unknown(connection: Connection, name: DatasetName) -> str:

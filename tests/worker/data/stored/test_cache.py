@@ -47,8 +47,8 @@ def cache(tmp_path: Path) -> DataCache:
     return DataCache(tmp_path / "cache", most_bytes=2**30)
 
 
-def use(cache: DataCache, blobs: Blobs, info: StoredDataset) -> bytes:
-    with cache.opened(blobs, info.digest, lambda _: info.data_sha256) as folder:
+def use(cache: DataCache, blobs: Blobs, info: StoredDataset, *, project: str = "default") -> bytes:
+    with cache.opened(blobs, info.digest, lambda _: info.data_sha256, project=project) as folder:
         return (folder / "data.arrow").read_bytes()
 
 
@@ -60,6 +60,15 @@ def test_a_copy_is_fetched_once(store: Path, cache: DataCache) -> None:
     info, blobs = stored(store), Counting(store)
     assert use(cache, blobs, info) == use(cache, blobs, info) == whole(store, info)
     assert len(blobs.fetched) == 2
+
+
+def test_a_copy_is_for_its_project_alone(store: Path, cache: DataCache) -> None:
+    info, blobs = stored(store), Counting(store)
+    for project in ("default", "vision", "default", "vision"):
+        assert use(cache, blobs, info, project=project) == whole(store, info)
+    assert len(blobs.fetched) == 4
+    with pytest.raises(FileNotFoundError):
+        use(cache, Counting(store / "elsewhere"), info, project="speech")
 
 
 def test_a_damaged_copy_is_fetched_again_once(store: Path, cache: DataCache) -> None:

@@ -33,6 +33,7 @@ from talweg.worker.execution.reporter import JobReporter
 from talweg.worker.plugins import digests_of
 from talweg.worker.sandbox.sandbox import Sandbox
 from talweg.worker.storage import trained_models as kept_models
+from talweg.worker.storage.job_store import JobStore
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.outputs import artifacts
 from talweg.worker.tracking.spool import SpoolWriter
@@ -97,6 +98,7 @@ class _Attempt:
     def __init__(self, assignment: Assignment, claimed_at: float, here: WorkerContext) -> None:
         self._here, self._lease, self._spec = here, assignment.lease, assignment.spec
         self._project = assignment.project
+        self._store = JobStore.of(assignment)
         ttl = assignment.time_to_live.ToTimedelta().total_seconds()
         limit = self._spec.resources.time_limit_seconds
         self._control = JobControl(
@@ -110,7 +112,7 @@ class _Attempt:
         )
         self._reporter = JobReporter(self._spec, self._spool, clock=here.clock)
         self._checkpoints = CheckpointKeeper(
-            lambda: Blobs(here.blobs),
+            self._blobs,
             assignment,
             self._reporter,
             self._control,
@@ -154,7 +156,8 @@ class _Attempt:
                 project=self._project,
             )
             with self._keeper:
-                outcome = self._train()
+                with self._store.used():
+                    outcome = self._train()
                 self._store_files()
             # From here on it is the end's to close.
             spool_closed.pop_all()
@@ -233,6 +236,9 @@ class _Attempt:
             return self._here.run
         return sandbox.run
 
+    def _blobs(self) -> Blobs:
+        return self._store.open(self._here.blobs)
+
     def _device(self) -> str:
         asked = self._spec.resources.device
         return "cuda" if self._here.has_cuda and asked != Resources.cpu else "cpu"
@@ -268,9 +274,7 @@ class _Attempt:
     def _share(self, weights: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> str:
         """Keep a model of images where other jobs' losses find it, and give its digest."""
         try:
-            return kept_models.write(
-                Blobs(self._here.blobs), self._lease.job, weights, description
-            )
+            return kept_models.write(self._blobs(), self._lease.job, weights, description)
         except (OSError, ImportError, ValueError) as exc:
             self._reporter.log(
                 LogLine.WARNING,
@@ -310,7 +314,7 @@ class _Attempt:
     def _store_patiently(self, files: Mapping[str, Path | bytes]) -> None:
         for pause in (*_STORE_PAUSES, None):
             try:
-                blobs = Blobs(self._here.blobs)
+                blobs = self._blobs()
                 artifacts.store(blobs, self._lease.job, self._lease.attempt, files, self._spec)
             except OSError as exc:
                 if pause is None or is_of_one_file(exc) or self._control.stopped is not None:

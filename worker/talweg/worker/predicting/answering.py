@@ -9,7 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from talweg.blobs import Blobs, StoredArtifact, read_artifacts
+from talweg.blobs import Blobs, StoredArtifact, job_blobs, read_artifacts
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 from talweg.spec.local.environment import without_secrets
 from talweg.spec.predictions import ENDINGS, MAX_PREDICTIONS_BYTES
 from talweg.v1.workers_pb2 import FinishPredictionRequest, TakePredictionResponse
@@ -143,7 +144,7 @@ def _fetch(order: TakePredictionResponse, url: str, folder: Path, until: float) 
     """Write the files of a job's model into a folder, checked by their digests."""
     job, prefix = order.request.job, f"{files.MODEL}/"
     try:
-        blobs = Blobs(url)
+        blobs = job_blobs(url, order.project or DEFAULT_PROJECT)
         stored = read_artifacts(blobs, job, last=order.attempt).files
         for file in (each for each in stored if each.path.startswith(prefix)):
             _fetch_file(blobs, file, folder / file.path.removeprefix(prefix), until)

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from talweg.blobs import Blobs, read_artifacts
-from talweg.spec import is_sha256, job_models
-from talweg.spec.stored import DatasetName
+from talweg.blobs import Blobs, UnsafePathError, read_artifacts
+from talweg.spec import job_models
+from talweg.spec.stored import stored_digests
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data.stored.cache import DamagedDataError, folder_of
 from talweg.worker.data.stored.opening import files_of
@@ -22,26 +22,22 @@ _ANY_ATTEMPT = 2**31
 _WEIGHTS = "model/weights.safetensors"
 
 
-def digests_of(spec: JobSpec) -> set[str]:
-    """Return the digests of the stored data sets that a job reads."""
-    named = [spec.dataset.stored.digest]
-    if (weights := DatasetName.parse(spec.weights.stored)) is not None:
-        named.append(weights.digest or "")
-    # Names of folders are made of them.
-    return {digest for digest in named if is_sha256(digest)}
-
-
-def readable(spec: JobSpec, store: Path) -> Iterator[Path]:
+def readable(spec: JobSpec, blobs: Blobs) -> Iterator[Path]:
     """Yield the folders of a store on this machine that a job may read.
 
     Args:
         spec: Filled.
-        store: The store's folder.
+        blobs: The store as the job sees it.
     """
-    yield from (store / folder_of(digest) for digest in digests_of(spec))
+    folders = [folder_of(digest) for digest in stored_digests(spec)]
     if spec.weights.job:
-        yield store / spec.weights.job / "artifacts"
-    yield from (store / model.job / "model" for _, model in job_models(spec))
+        folders.append(f"{spec.weights.job}/artifacts")
+    folders += (f"{model.job}/model" for _, model in job_models(spec))
+    for folder in folders:
+        # What leads out of the store is not there for the job, which says so.
+        with suppress(UnsafePathError):
+            if (path := blobs.local(folder)) is not None:
+                yield path
 
 
 def fetch(spec: JobSpec, blobs: Blobs, target: Path) -> None:
@@ -58,7 +54,7 @@ def fetch(spec: JobSpec, blobs: Blobs, target: Path) -> None:
         StoreAwayError: The store does not answer.
     """
     try:
-        for digest in digests_of(spec):
+        for digest in stored_digests(spec):
             with suppress(FileNotFoundError, DamagedDataError), files_of(blobs, digest) as folder:
                 _copy(folder, target / folder_of(digest))
         for blob in _files_of_jobs(spec, blobs):

@@ -36,6 +36,7 @@ from talweg.worker.errors import StoreAwayError, UserSpecError
 from talweg.worker.sandbox import scratch
 from talweg.worker.sandbox.limits import Limits
 from talweg.worker.sandbox.messages import Connection
+from talweg.worker.storage.job_store import JobStore
 from talweg.worker.training import Result, Snapshot, Stop
 from talweg.worker.training.exits import of_exit
 from talweg.worker.training.interface import Kept, Table
@@ -75,13 +76,14 @@ def work(folder: Path, end: int, own: Namespaces) -> None:
     threading.Thread(target=worker.keep_telling, name="telling", daemon=True).start()
     reporter = _Reporter(worker)
     try:
-        result = diagnostics.run(
-            spec,
-            report=reporter,
-            control=_Control(worker, folder / scratch.STOP),
-            device=order["device"],
-            store=_Store(worker),
-        )
+        with JobStore.from_json(order["store"]).used():
+            result = diagnostics.run(
+                spec,
+                report=reporter,
+                control=_Control(worker, folder / scratch.STOP),
+                device=order["device"],
+                store=_Store(worker),
+            )
         bundle = reporter.bundle
         kept = None if bundle is None else kept_of(result, spec, bundle)
         worker.finish(result, kept)

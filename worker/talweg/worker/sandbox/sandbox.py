@@ -24,7 +24,8 @@ from talweg.worker.sandbox.messages import Connection
 from talweg.worker.sandbox.scratch import scratch_folder
 from talweg.worker.sandbox.supervision import SandboxControl, SandboxReporter, Supervision
 from talweg.worker.settings import Settings
-from talweg.worker.storage import trained_models
+from talweg.worker.storage import job_store, trained_models
+from talweg.worker.storage.job_store import JobStore
 from talweg.worker.training import NoStore, Result, Store, memory
 from talweg.worker.training.distributed.launcher import ProcessLostError
 from talweg.worker.training.job import result_of_error
@@ -60,7 +61,8 @@ class Sandbox:
 
     def _is_of_plugin(self, job: str, digest: str) -> bool:
         try:
-            stored = trained_models.read(Blobs(self._settings.blobs), job, digest)
+            blobs = job_store.current().open(self._settings.blobs)
+            stored = trained_models.read(blobs, job, digest)
             return plugin_of(from_dict(stored.description["model"], Model)) is not None
         except (OSError, ImportError, ValueError, KeyError, TypeError, NoModelError):
             # No network can be built of it either, and the job says why.
@@ -114,17 +116,20 @@ class Sandbox:
 
     def _write_order(self, spec: JobSpec, folder: Path, device: str, bounds: Limits) -> None:
         settings = self._settings
-        blobs = _store_of(settings.blobs)
-        local = blobs.local("jobs")
+        store = job_store.current()
+        blobs = _open(store, settings.blobs)
         place = folder / scratch.BLOBS
         readable = [settings.vgg_weights, settings.models_dir, *settings.sandbox_read]
-        if local is None:
+        if blobs.folder is None:
             inputs.fetch(spec, blobs, place)
+            # Copies that are the job's own.
+            store = JobStore()
         else:
-            place = local.parent
-            readable += inputs.readable(spec, place)
+            place = blobs.folder
+            readable += inputs.readable(spec, blobs)
         order: dict[str, Any] = {
             "device": device,
+            "store": store.to_json(),
             "limits": bounds.to_json(),
             "readable": [str(path) for path in readable if path is not None],
             "environment": {
@@ -136,9 +141,9 @@ class Sandbox:
         (folder / scratch.SPEC).write_bytes(spec.SerializeToString())
 
 
-def _store_of(url: str) -> Blobs:
+def _open(store: JobStore, url: str) -> Blobs:
     try:
-        return Blobs(url)
+        return store.open(url)
     except (OSError, ImportError, ValueError) as exc:
         raise StoreAwayError(f"the blob store cannot be used: {exc}") from exc
 

@@ -2,8 +2,9 @@
 
 import logging
 
-from talweg.blobs import Blobs
-from talweg.spec import is_job_id, is_tracking_id, job_id, job_name
+from talweg.blobs import remove_job
+from talweg.spec import is_job_id, is_tracking_id, job_id
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 from talweg.v1.workers_pb2 import Removal
 from talweg.worker.tracking.errors import RunGoneError, TrackingError
 from talweg.worker.tracking.record import Record
@@ -48,7 +49,7 @@ class Removals:
             return False
         try:
             self._remove_run(id_, removal.run_id)
-            Blobs(self._blobs).remove_folder(job_name(id_))
+            remove_job(self._blobs, removal.project or DEFAULT_PROJECT, removal.job)
         except (OSError, ImportError, ValueError) as exc:
             log.warning("%s was deleted, but its files stay for now: %s", removal.job, exc)
             return False

@@ -129,6 +129,7 @@ def _collect_folders(
 ) -> int:
     from talweg.client.cli._common import ago
     from talweg.spec import to_dict
+    from talweg.spec.identity.projects import DEFAULT_PROJECT
 
     with session.client() as client:
         found = client.collect_folders(older_than, dry_run=True)
@@ -138,7 +139,8 @@ def _collect_folders(
         if not as_json:
             for folder in found.folders:
                 written = f"last written {ago(folder.write_time)}"
-                say(f"{folder.name}  {folder.bytes / 1e6:.1f} MB  {written}")
+                whose = "" if folder.project in ("", DEFAULT_PROJECT) else f"  {folder.project}"
+                say(f"{folder.name}  {folder.bytes / 1e6:.1f} MB  {written}{whose}")
         many = f"{len(found.folders)} folders"
         if dry_run or not found.folders:
             note(f"{many} to remove, as the workers listed them within the last hour")

@@ -24,12 +24,14 @@ from talweg.server.services.arguments import (
 from talweg.server.services.attempts import endings
 from talweg.server.services.attempts.reports import Report, apply
 from talweg.server.services.free_text import readable
-from talweg.server.store import jobs, leases
+from talweg.server.store import jobs, leases, stored_datasets
 from talweg.server.store.record.clock import microseconds
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import JobRow
 from talweg.spec import escape_control, is_sha256
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 from talweg.spec.states import ENDED
+from talweg.spec.stored import stored_digests
 from talweg.v1.jobs_pb2 import Environment, Job, Outcome
 
 MAX_CLAIM = 100
@@ -124,6 +126,12 @@ class LeaseService:
             spool=text(spool, field="spool", most=MAX_SPOOL_CHARS) or None,
         )
         return await self._database.writing_relaxed(_claim, wanted)
+
+    async def root_digests(self, row: JobRow) -> Sequence[str]:
+        """Return of which data sets that a job reads the content lies at the blob store's root."""
+        if row.project == DEFAULT_PROJECT or not (digests := stored_digests(row.job_spec)):
+            return ()
+        return await self._database.reading(stored_datasets.at_root, row.project, digests)
 
     async def report(self, lease: LeaseClaim, report: Report) -> CancelOrder | PauseOrder | None:
         """Renew a lease and append what happened, once, however often it is sent.

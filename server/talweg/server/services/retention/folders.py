@@ -5,20 +5,19 @@ They are left where the record was restored from an older copy, or forgot a job 
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from talweg.blobs import Blobs
+from talweg.blobs import job_folders, project_blobs
 from talweg.server.errors import BlobsUnavailable
 from talweg.server.services.retention.ages import check_age
 from talweg.server.store import folders
 from talweg.server.store.record.clock import from_datetime
 from talweg.server.store.record.database import Database
-from talweg.spec import is_job_id, job_name
+from talweg.spec import job_name
 
-_FOLDER = "jobs"
 _MOST_AT_ONCE = 1000
 _BATCH = 1000
 
@@ -31,6 +30,9 @@ class UnknownFolder:
 
     id: str
     """The id of the job that it is named after."""
+
+    project: str
+    """In whose part of the store it lies."""
 
     write_time: int
     """When a file in it was last written, in microseconds."""
@@ -70,35 +72,44 @@ class FolderService:
         """
         check_age(older_than)
         before = datetime.now(UTC) - older_than
-        ids = await asyncio.to_thread(self._ids)
-        strangers: list[str] = []
+        projects = await asyncio.to_thread(self._projects)
+        ids = list(projects)
+        strangers: dict[str, str] = {}
         for start in range(0, len(ids), _BATCH):
             batch = ids[start : start + _BATCH]
             unknown = await self._database.reading(folders.unknown, batch)
-            strangers += [id_ for id_ in batch if id_ in unknown]
+            strangers |= {id_: projects[id_] for id_ in batch if id_ in unknown}
         old = await asyncio.to_thread(self._written_before, strangers, before)
         if validate_only or not old:
             return old
-        removed = await self._database.writing(folders.remove, [each.id for each in old])
+        removed = await self._database.writing(
+            folders.remove, {each.id: each.project for each in old}
+        )
         return [each for each in old if each.id in removed]
 
     # In threads.
 
-    def _ids(self) -> list[str]:
-        with _answering():
-            return [id_ for id_ in Blobs(self._url).names(_FOLDER) if is_job_id(id_)]
+    def _projects(self) -> dict[str, str]:
+        """Return the ids of all folders, and in whose part of the store each lies.
 
-    def _written_before(self, ids: Sequence[str], before: datetime) -> list[UnknownFolder]:
+        One that is at the root too goes from there with its project's.
+        """
         with _answering():
-            old = list(_old(Blobs(self._url), ids, before))
+            return {id_: project for project, id_ in job_folders(self._url)}
+
+    def _written_before(
+        self, projects: Mapping[str, str], before: datetime
+    ) -> list[UnknownFolder]:
+        with _answering():
+            old = list(_old(self._url, projects, before))
         return sorted(old, key=lambda each: (each.write_time, each.id))[:_MOST_AT_ONCE]
 
 
-def _old(blobs: Blobs, ids: Sequence[str], before: datetime) -> Iterator[UnknownFolder]:
-    for id_ in ids:
-        written = blobs.last_write(job_name(id_))
+def _old(url: str, projects: Mapping[str, str], before: datetime) -> Iterator[UnknownFolder]:
+    for id_, project in projects.items():
+        written = project_blobs(url, project).last_write(job_name(id_))
         if written is not None and written[0] <= before:
-            yield UnknownFolder(id_, from_datetime(written[0]), written[1])
+            yield UnknownFolder(id_, project, from_datetime(written[0]), written[1])
 
 
 @contextmanager

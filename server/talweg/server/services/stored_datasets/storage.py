@@ -3,17 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from talweg.blobs import Blobs
+from talweg.blobs import Blobs, project_blobs
 from talweg.server.errors import BadSetting, BlobsUnavailable, DatabaseUnavailable
 from talweg.server.queueing.outage import Outage
 from talweg.server.store import stored_datasets
 from talweg.server.store.record.clock import SECOND
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import StoredDatasetRow
+from talweg.server.store.record.scope import current_project
+from talweg.server.store.stored_datasets import Content
 from talweg.spec.local.room import is_full
 
 log = logging.getLogger(__name__)
@@ -47,9 +50,10 @@ class DatasetStorage:
             BadSetting: It is of no kind that is supported.
         """
         self._database = database
+        self._url = url
         self._removing = asyncio.Lock()
         try:
-            self._blobs = Blobs(url)
+            Blobs(url)
         except (ValueError, ImportError) as exc:
             raise BadSetting(f"TALWEG_BLOBS cannot be used: {exc}") from exc
 
@@ -66,9 +70,12 @@ class DatasetStorage:
         Raises:
             BlobsUnavailable: The store cannot be written; nothing is recorded.
         """
+        project = current_project() or row.project
+        content = Content(row.digest, project)
+        row = replace(row, project=project, stored_in=project)
         for _ in range(_MOST_WAITS):
-            if await self._database.writing(_note, row.digest):
-                await _answered(partial(self._write, row.digest, description, data))
+            if await self._database.writing(_note, content):
+                await _answered(partial(self._write, content, description, data))
                 recorded = await self._database.writing(_record, row)
                 if recorded is not None:
                     return recorded
@@ -85,10 +92,10 @@ class DatasetStorage:
         """
         # One at a time: another would go on with its list after the content was stored anew.
         async with self._removing:
-            for digest in await self._database.writing(stored_datasets.begin_removing, _LIMIT):
-                folder = _folder(digest)
-                await _answered(partial(self._blobs.remove_folder, folder))
-                await self._database.writing(stored_datasets.forget_unreferenced, digest)
+            for content in await self._database.writing(stored_datasets.begin_removing, _LIMIT):
+                blobs = project_blobs(self._url, content.project)
+                await _answered(partial(blobs.remove_folder, _folder(content.digest)))
+                await self._database.writing(stored_datasets.forget_unreferenced, content)
 
     async def run(self) -> None:
         """Remove such content now and then, until cancelled."""
@@ -102,30 +109,30 @@ class DatasetStorage:
                 outage.passed()
             await asyncio.sleep(_PERIOD_S)
 
-    def _write(self, digest: str, description: Path, data: Path) -> None:
-        folder = _folder(digest)
+    def _write(self, content: Content, description: Path, data: Path) -> None:
+        blobs, folder = project_blobs(self._url, content.project), _folder(content.digest)
         size = data.stat().st_size
         try:
             # The name says what is in it.
-            is_there = self._blobs.size(f"{folder}/{data.name}") == size
+            is_there = blobs.size(f"{folder}/{data.name}") == size
         except FileNotFoundError:
             is_there = False
         if not is_there:
-            self._blobs.put(f"{folder}/{data.name}", data)
-        self._blobs.put(f"{folder}/{_INFO}", description)
+            blobs.put(f"{folder}/{data.name}", data)
+        blobs.put(f"{folder}/{_INFO}", description)
 
 
 def _folder(digest: str) -> str:
     return f"datasets/{digest}"
 
 
-def _note(tx: Transaction, digest: str) -> bool:
-    return stored_datasets.note_unreferenced(tx, digest, due=tx.now + _UNRECORDED)
+def _note(tx: Transaction, content: Content) -> bool:
+    return stored_datasets.note_unreferenced(tx, content, due=tx.now + _UNRECORDED)
 
 
 def _record(tx: Transaction, row: StoredDatasetRow) -> StoredDatasetRow | None:
     """Record a data set in place of the note of its content; None where that has gone."""
-    if not stored_datasets.take_note(tx, row.digest):
+    if not stored_datasets.take_note(tx, Content(row.digest, row.stored_in)):
         return None
     return stored_datasets.insert_version(tx, row)
 

@@ -198,7 +198,8 @@ def _record_again(tx: Transaction, plan: UploadPlan) -> StoredDatasetRow | None:
         return None
     info = info_of(known)
     info.file_name, info.source_uri = plan.file_name, plan.source_uri
-    return stored_datasets.insert_version(tx, row_of(plan.name, plan.read_key, info))
+    row = row_of(plan.name, plan.read_key, info)
+    return stored_datasets.insert_version(tx, replace(row, stored_in=known.stored_in))
 
 
 async def _header(requests: AsyncIterator[UploadStoredDatasetRequest]) -> UploadHeader:

@@ -155,6 +155,9 @@ class StoredDatasetRow:
     info: bytes
     """A StoredDataset with all that is known of it, but for its name and its time."""
     project: Project = DEFAULT_PROJECT
+    stored_in: Project = DEFAULT_PROJECT
+    """The project in whose part of the blob store its content lies: its own, but for what was
+    stored before projects had parts, which lies in that of `default`."""
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,8 @@ unreferenced = Table(
     metadata,
     # Of stored content that no data set may refer to: deleted, or not recorded yet.
     Column("digest", String, primary_key=True),
+    # The project in whose part of the blob store it lies.
+    Column("project", String, primary_key=True, server_default=DEFAULT_PROJECT),
     # From when on it may be removed, if no data set refers to it then.
     Column("due", BigInteger, nullable=False),
     # Whether somebody has begun to remove it: nobody may refer to it any more.

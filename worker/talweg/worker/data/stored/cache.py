@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talweg.blobs import Blobs
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 from talweg.spec.private import make_private_folder
 from talweg.worker.errors import WorkerError
 
@@ -35,9 +36,10 @@ def folder_of(digest: str) -> str:
 class DataCache:
     """A folder with copies of data sets, within a limit on their size.
 
-    Each is a folder by the data set's digest. It appears whole, by renaming. A lock file beside it
-    is held by whoever fetches, opens or removes it; what is mapped already stays readable after it
-    was removed.
+    Each is a folder by the data set's digest, and its project: what one has fetched is not for
+    another, which may have no such data any more. It appears whole, by renaming. A lock file
+    beside it is held by whoever fetches, opens or removes it; what is mapped already stays
+    readable after it was removed.
     """
 
     folder: Path
@@ -46,12 +48,15 @@ class DataCache:
     """What all of them may take. The one that is in use stays, however large it is."""
 
     @contextmanager
-    def opened(self, blobs: Blobs, digest: str, sha256: Callable[[Path], str]) -> Iterator[Path]:
+    def opened(
+        self, blobs: Blobs, digest: str, sha256: Callable[[Path], str], *, project: str
+    ) -> Iterator[Path]:
         """Give the folder with a data set's files, fetched if it is not there or not whole.
 
         Args:
-            blobs: The store.
+            blobs: The store, as the project sees it.
             digest: The data set's.
+            project: The data set's.
             sha256: Gives what the data file of a folder must have; empty where nobody knows.
 
         Raises:
@@ -60,15 +65,15 @@ class DataCache:
             OSError: The store does not answer, or this machine's disk is full.
         """
         make_private_folder(self.folder)
-        target = self.folder / digest
-        with self._lock(digest):
+        target = self.folder / _name_of(digest, project)
+        with self._lock(target.name):
             if not self._is_whole(target, sha256):
                 self._remove(target)
                 self._fetch(blobs, digest, target, sha256)
             # The least recently used goes first.
             os.utime(target)
             yield target
-        self._shrink(besides=digest)
+        self._shrink(besides=target.name)
 
     def _is_whole(self, target: Path, sha256: Callable[[Path], str]) -> bool:
         """Return whether a copy is there as it was checked; checked anew where it has changed."""
@@ -93,7 +98,7 @@ class DataCache:
         names = [name for name in blobs.names(folder_of(digest)) if name in (INFO, *DATA)]
         if INFO not in names or len(names) < 2:
             raise FileNotFoundError(f"{folder_of(digest)} has no {INFO} and data")
-        aside = self.folder / f".{digest}.part"
+        aside = self.folder / f".{target.name}.part"
         for _ in range(2):
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
@@ -135,11 +140,15 @@ class DataCache:
             shutil.rmtree(gone, ignore_errors=True)
 
     @contextmanager
-    def _lock(self, digest: str, *, wait: bool = True) -> Iterator[None]:
+    def _lock(self, name: str, *, wait: bool = True) -> Iterator[None]:
         # The file stays: one that is removed could be locked twice.
-        with (self.folder / f".{digest}.lock").open("w") as file:
+        with (self.folder / f".{name}.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             yield
+
+
+def _name_of(digest: str, project: str) -> str:
+    return digest if project == DEFAULT_PROJECT else f"{project}-{digest}"
 
 
 def _data_file(folder: Path) -> Path:

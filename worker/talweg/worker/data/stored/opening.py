@@ -16,6 +16,7 @@ from talweg.worker.data.stored.cache import INFO, DamagedDataError, DataCache, f
 from talweg.worker.data.stored.columns import Columns, open_columns
 from talweg.worker.errors import StoreAwayError, UserSpecError
 from talweg.worker.settings import Settings
+from talweg.worker.storage import job_store
 
 _FIELD = "dataset.stored.name"
 
@@ -66,13 +67,13 @@ def _damaged(label: str, exc: Exception) -> UserSpecError:
 
 
 def store() -> Blobs:
-    """Return the blob store that TALWEG_BLOBS names.
+    """Return the blob store that TALWEG_BLOBS names, as the job of this thread sees it.
 
     Raises:
         StoreAwayError: It cannot be used here.
     """
     try:
-        return Blobs(Settings.from_env().blobs)
+        return job_store.current().open(Settings.from_env().blobs)
     except (OSError, ImportError, ValueError) as exc:
         raise StoreAwayError(f"the blob store cannot be used: {exc}") from exc
 
@@ -92,7 +93,10 @@ def files_of(blobs: Blobs, digest: str) -> Iterator[Path]:
     local = blobs.local(folder_of(digest))
     if local is None:
         try:
-            with cache.opened(blobs, digest, lambda folder: _info(folder).data_sha256) as folder:
+            project = job_store.current().project
+            with cache.opened(
+                blobs, digest, lambda folder: _info(folder).data_sha256, project=project
+            ) as folder:
                 yield folder
         except OSError as exc:
             if is_full(exc) or _is_below(cache.folder, exc.filename):
@@ -102,9 +106,9 @@ def files_of(blobs: Blobs, digest: str) -> Iterator[Path]:
                 ) from exc
             raise
         return
-    if not local.parent.parent.is_dir():
+    if blobs.folder is not None and not blobs.folder.is_dir():
         # The store itself, such as a disk that is not mounted.
-        raise StoreAwayError(f"the blob store {local.parent.parent} is not there")
+        raise StoreAwayError(f"the blob store {blobs.folder} is not there")
     yield local
 
 

@@ -7,25 +7,24 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from talweg.blobs import Blobs
 from talweg.spec import is_model_folder
 from talweg.v1 import losses_pb2 as pb
 from talweg.worker.errors import NoModelError, StoreAwayError, UserSpecError
 from talweg.worker.losses.features.network import FeatureNetwork, require_layers
 from talweg.worker.models import saved
 from talweg.worker.models.saved import SavedModel
-from talweg.worker.storage import trained_models
+from talweg.worker.storage import job_store, trained_models
 
 
 def of_job(store: str, model: pb.JobModel, layers: Sequence[str]) -> FeatureNetwork:
-    """Load the model that a job has kept in the blob store.
+    """Load the model that a job of the same project has kept in the blob store.
 
     Raises:
         UserSpecError: It is not there, cannot be built, or has no such layers.
         StoreAwayError: The store cannot be reached now.
     """
     try:
-        blobs = Blobs(store)
+        blobs = job_store.current().open(store)
     except (OSError, ImportError, ValueError) as exc:
         raise StoreAwayError(f"the blob store cannot be used: {exc}") from exc
     try:

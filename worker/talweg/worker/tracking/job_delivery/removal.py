@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from talweg.blobs import Blobs
+from talweg.blobs import job_blobs
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 from talweg.spec.states import has_ended
 from talweg.worker.storage.leftovers import remove_leftovers
 from talweg.worker.tracking.attempts import SpooledAttempt
@@ -42,7 +43,8 @@ def remove_leftovers_of(
         return
     named = {checkpoint.name for checkpoint in job.checkpoints}
     try:
-        remove_leftovers(Blobs(blobs), job.name, named=named)
+        store = job_blobs(blobs, job.project or DEFAULT_PROJECT)
+        remove_leftovers(store, job.name, named=named)
     except (OSError, ImportError, ValueError) as exc:
         log.warning("%s: its leftovers in the blob store stay: %s", job_id, exc)
 

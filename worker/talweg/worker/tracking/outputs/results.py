@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
-from talweg.blobs import Blobs
+from talweg.blobs import job_blobs
 from talweg.spec import job_name
+from talweg.spec.identity.projects import DEFAULT_PROJECT
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.errors import WorkerError
 from talweg.worker.tracking.attempts import SpooledAttempt
@@ -166,8 +167,9 @@ def store_artifacts(
 
     def store() -> None:
         job = job_name(attempt.folder.parent.name)
+        project = (attempt.begin or {}).get("project") or DEFAULT_PROJECT
         try:
-            artifacts.store_rest(Blobs(blobs), job, attempt, attempts, spec)
+            artifacts.store_rest(job_blobs(blobs, project), job, attempt, attempts, spec)
         except OSError as exc:
             raise TrackingBusyError(f"the blob store cannot be written: {exc}") from exc
 

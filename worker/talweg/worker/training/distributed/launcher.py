@@ -22,11 +22,12 @@ from talweg.v1.jobs_pb2 import Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.deaths import killed_by
 from talweg.worker.errors import WorkerError
+from talweg.worker.storage import job_store
 
 MODULE = "talweg.worker.training.distributed.rank"
 """What the processes run, with the arguments FOLDER RANK PARENT_PID."""
-SPEC, DEVICE = "spec.json", "device"
-"""What a process finds in the folder: the filled spec, and its device's type."""
+SPEC, DEVICE, STORE = "spec.json", "device", "store.json"
+"""What a process finds in the folder: the filled spec, its device's type, and the job's store."""
 FAILED_STATUS = 3
 """The exit status of a process that has left a `Rank.failure_file`."""
 
@@ -126,6 +127,7 @@ class Launcher:
         folder = self.first.folder
         (folder / SPEC).write_text(json.dumps(to_dict(self._spec)))
         (folder / DEVICE).write_text(self._device)
+        (folder / STORE).write_text(json.dumps(job_store.current().to_json()))
         try:
             for rank in self._ranks:
                 self._processes[rank] = _start(rank)

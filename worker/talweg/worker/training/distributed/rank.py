@@ -13,6 +13,7 @@ import torch
 from talweg.spec import from_dict
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker.parents import die_with_parent, end_with_stdin
+from talweg.worker.storage.job_store import JobStore
 from talweg.worker.training.distributed import launcher
 from talweg.worker.training.exits import of_exit
 from talweg.worker.training.interface import NeverStop, NullReporter
@@ -34,11 +35,15 @@ def main(folder: Path, number: int, parent: int) -> int:
     die_with_parent(parent)
     spec = from_dict(json.loads((folder / launcher.SPEC).read_text()))
     device = (folder / launcher.DEVICE).read_text()
+    store = JobStore.from_json(json.loads((folder / launcher.STORE).read_text()))
     if device == "cuda":
         torch.cuda.set_device(number)
     rank = launcher.Rank(number=number, size=spec.resources.processes, folder=folder)
     try:
-        result = run(spec, report=NullReporter(), control=NeverStop(), device=device, rank=rank)
+        with store.used():
+            result = run(
+                spec, report=NullReporter(), control=NeverStop(), device=device, rank=rank
+            )
     except Exception:
         raise
     except BaseException as exc:
