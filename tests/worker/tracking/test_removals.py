@@ -1,6 +1,7 @@
 """What a deleted job leaves is removed: its run, its models, its files, and nobody else's."""
 
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import mlflow
@@ -13,7 +14,9 @@ from talweg.blobs import Blobs, UnsafePathError
 from talweg.spec import job_id
 from talweg.v1.jobs_pb2 import DeleteJobRequest
 from talweg.worker.settings import Settings
+from talweg.worker.tracking import spool
 from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.outputs import artifacts
 from talweg.worker.tracking.removals import Removals
 
 
@@ -56,6 +59,27 @@ def test_a_deleted_jobs_run_and_files_go_and_others_stay(
     assert stages == {gone: LifecycleStage.DELETED, stays: LifecycleStage.ACTIVE}
     assert tracking.list_artifacts(runs[gone][0].info.run_id) == []
     assert tracking.list_artifacts(runs[stays][0].info.run_id)
+
+
+def test_files_of_a_job_that_is_deleted_meanwhile_go_too(
+    jobs: Jobs, settings: Settings, delivery: Delivery
+) -> None:
+    def store_late(*arguments: Any, **options: Any) -> None:
+        jobs.channel.jobs.DeleteJob(DeleteJobRequest(name=name, force=True))
+        assert Removals(delivery._record, delivery._runs, settings.blobs).carry_out() == 1
+        Blobs(settings.blobs).write(f"{name}/artifacts/1/late.txt", b"x")
+
+    assignment = jobs.begin(tiny_spec(experiment="removals"))
+    name = assignment.lease.job
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 5)))
+        jobs.finish(assignment, SUCCEEDED)
+        writer.end(state="SUCCEEDED")
+    with mock.patch.object(artifacts, "store_rest", side_effect=store_late) as stored:
+        delivery.deliver()
+    assert stored.called
+    assert not Path(settings.blobs, name).exists()
+    assert list(spool.jobs(settings.spool_dir)) == []
 
 
 def test_a_run_of_another_job_is_never_deleted(

@@ -168,7 +168,7 @@ class Record:
         complete: bool = False,
         missing: str = "",
         deleted: bool = False,
-    ) -> RunId:
+    ) -> RunId | None:
         """Say which run holds the job's results, unless the record holds another by now.
 
         Args:
@@ -181,7 +181,7 @@ class Record:
             deleted: Somebody deleted the run before they had.
 
         Returns:
-            The run that the record holds; `run` where the server does not know the job.
+            The run that the record holds; None where the server does not know the job.
         """
         if url and not is_web_address(url):
             log.warning("%s: %a is not a usable URL, and is left out", job_id, url)
@@ -206,6 +206,6 @@ class Record:
             ).tracking
         except grpc.RpcError as exc:
             if exc.code() == grpc.StatusCode.NOT_FOUND:
-                return run
+                return None
             raise
         return RunId(recorded.run_id, recorded.experiment_id)

@@ -2,12 +2,14 @@
 
 import logging
 import time
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from talweg.spec.states import has_ended
 from talweg.v1.jobs_pb2 import Job, Outcome
+from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
+from talweg.worker.tracking.outputs.labels import description
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.spool import now_ms
 
@@ -66,6 +68,18 @@ class Ending:
     def status(self) -> str:
         """The status of the job's run in MLflow."""
         return _STATUS[self.state]
+
+    def description(self, spec: JobSpec | None, attempts: Mapping[int, SpooledAttempt]) -> str:
+        """Return what the run says of itself.
+
+        Args:
+            spec: The job's; None where it is not known here.
+            attempts: Those that are here, by number; at least one.
+        """
+        # Where the last one's machine is gone, of the last one that is known here.
+        last = attempts.get(self.attempt) or attempts[max(attempts)]
+        message = "" if self.state == "SUCCEEDED" else f"{self.state}: {self.message}"
+        return description(spec or JobSpec(), last.results, last.warnings, message)
 
     @property
     def tags(self) -> dict[str, str]:

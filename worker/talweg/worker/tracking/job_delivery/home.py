@@ -75,7 +75,7 @@ def ensure_run(
     if run is None:
         run = _create(runs, experiment_id, begin, spec, tags, job_id, state, save)
         made = True
-    recorded = record.set_run(job_id, run, expected=state.replaces, url=runs.url(run))
+    recorded = record.set_run(job_id, run, expected=state.replaces, url=runs.url(run)) or run
     if recorded.run_id != run.run_id:
         # Another machine's delivery was first.
         if made:

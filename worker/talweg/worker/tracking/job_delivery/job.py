@@ -22,14 +22,15 @@ from talweg.worker.tracking.job_delivery.first_part import send_first_part
 from talweg.worker.tracking.job_delivery.home import close_surplus, ensure_run, has_no_run
 from talweg.worker.tracking.job_delivery.other_spools import OtherSpools, Turn
 from talweg.worker.tracking.job_delivery.points import PointSender
-from talweg.worker.tracking.job_delivery.removal import remove_folder, remove_leftovers_of
+from talweg.worker.tracking.job_delivery.removal import (
+    remove_all_of,
+    remove_folder,
+    remove_leftovers_of,
+)
 from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.job_delivery.stored_files import StoredFiles
-from talweg.worker.tracking.outputs.labels import NOTE_TAG, description
-from talweg.worker.tracking.outputs.results import (
-    send_diagnoses,
-    send_outputs,
-)
+from talweg.worker.tracking.outputs.labels import NOTE_TAG
+from talweg.worker.tracking.outputs.results import send_diagnoses, send_outputs
 from talweg.worker.tracking.outputs.training_data import training_data
 from talweg.worker.tracking.outputs.views import shared_view
 from talweg.worker.tracking.record import Record
@@ -373,7 +374,7 @@ class JobDelivery:
         )
 
     def _close_run(self, ending: Ending) -> None:
-        tags = {**ending.tags, NOTE_TAG: self._description(ending)}
+        tags = {**ending.tags, NOTE_TAG: ending.description(self._spec, self._attempts)}
         if changed := self._points.changed_tags(tags):
             self._runs.log(self._state.run_id, tags=changed)
         end_ms = max(ending.time_ms, self._start_ms())
@@ -386,14 +387,8 @@ class JobDelivery:
             return int(first.begin["time"])
         return int(self._runs.get(self._state.run_id).info.start_time)
 
-    def _description(self, ending: Ending) -> str:
-        # Where the last one's machine is gone, of the last one that is known here.
-        last = self._attempts.get(ending.attempt) or self._attempts[max(self._attempts)]
-        message = "" if ending.state == "SUCCEEDED" else f"{ending.state}: {ending.message}"
-        return description(self._spec or JobSpec(), last.results, last.warnings, message)
-
     def _say_complete(self, *, missing: str = "", deleted: bool = False) -> None:
-        self._record.set_run(
+        recorded = self._record.set_run(
             self.job_id,
             self._run,
             expected=self._state.run_id,
@@ -402,3 +397,5 @@ class JobDelivery:
             missing=missing,
             deleted=deleted,
         )
+        if recorded is None:
+            remove_all_of(self.job_id, self._attempts.values(), blobs=self._blobs)

@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from talweg.blobs import job_blobs
+from talweg.blobs import job_blobs, remove_job
+from talweg.spec import job_name
 from talweg.spec.identity.projects import DEFAULT_PROJECT
 from talweg.spec.states import has_ended
 from talweg.worker.storage.leftovers import remove_leftovers
@@ -47,6 +48,24 @@ def remove_leftovers_of(
         remove_leftovers(store, job.name, named=named)
     except (OSError, ImportError, ValueError) as exc:
         log.warning("%s: its leftovers in the blob store stay: %s", job_id, exc)
+
+
+def remove_all_of(job_id: str, attempts: Iterable[SpooledAttempt], *, blobs: str) -> None:
+    """Remove what was written to the blob store of a job that was deleted meanwhile.
+
+    Its files may have been removed by then: nobody would ask for that again.
+
+    Args:
+        job_id: Without `jobs/`.
+        attempts: All that this spool has of the job.
+        blobs: The blob store's folder or URL.
+    """
+    projects = {(each.begin or {}).get("project") or DEFAULT_PROJECT for each in attempts}
+    try:
+        for project in projects:
+            remove_job(blobs, project, job_name(job_id))
+    except (OSError, ImportError, ValueError) as exc:
+        log.warning("%s was deleted, but its files stay: %s", job_id, exc)
 
 
 def remove_folder(folder: Path) -> None:
