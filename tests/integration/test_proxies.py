@@ -1,17 +1,19 @@
 """A proxy for the web that is dead is named in the environment: no part of a stack goes there.
 
-Half a minute long: `make faults`.
+The blob store is a bucket, which jobs in the sandbox do not reach. A minute long: `make faults`.
 """
 
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 from tests._parts import free_port, wait_until
+from tests._plugins import install_example
 from tests.integration.stack import Stack, start_stack, tiny_spec
 
 from talweg.client import Client
@@ -52,8 +54,10 @@ def stack(
     name, env = bucket
     dead = f"http://127.0.0.1:{free_port()}"
     folder = tmp_path_factory.mktemp("proxies")
+    install_example(folder / "site")
     stack = start_stack(
         folder,
+        PYTHONPATH=str(folder / "site"),
         before=["env", "--unset=no_proxy", "--unset=NO_PROXY"],
         TALWEG_BLOBS=f"s3://{name}/blobs",
         **dict.fromkeys(NAMES, dead),
@@ -65,8 +69,13 @@ def stack(
     stack.stop()
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"model": {"plugin": {"name": "gated"}}, "loss": {"plugin": {"name": "cauchy"}}}],
+    ids=["own", "in the sandbox"],
+)
 def test_no_part_of_a_stack_goes_through_a_proxy(
-    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
 ) -> None:
     for name in NAMES:
         monkeypatch.setenv(name, stack.env[name])
@@ -82,6 +91,7 @@ def test_no_part_of_a_stack_goes_through_a_proxy(
                 dataset={"stored": {"name": "table", "target": "b"}},
                 training={"steps": 200, "checkpoints": {"every_steps": 50}},
                 outputs={"model": True, "plots": True},
+                **fields,
             )
         )
         assert job.wait(timedelta(minutes=6)).state == "SUCCEEDED", job.message.outcome.message
@@ -90,6 +100,10 @@ def test_no_part_of_a_stack_goes_through_a_proxy(
         got = stack.run("get", job.id, "-o", str(tmp_path / "model"))
         assert got.returncode == 0, got.stderr
         assert any(path.suffix == ".safetensors" for path in (tmp_path / "model").rglob("*"))
+        new = tmp_path / "new.csv"
+        new.write_text("a\n1\n2\n")
+        predicted = stack.run("predict", job.id, str(new), "-o", str(tmp_path / "predicted.csv"))
+        assert predicted.returncode == 0, predicted.stderr
         log = [event.log.text for event in job.watch() if event.log.text]
         assert not [line for line in log if "could not" in line]
     status = stack.run("status")
