@@ -133,7 +133,8 @@ def long_job(client: Client) -> Job:
         tiny_spec(
             experiment="record",
             training={
-                "steps": 60_000,
+                # More than it gets to before it is cancelled.
+                "steps": 1_000_000,
                 "evaluate_every_epochs": 500,
                 "checkpoints": {"every_steps": 1_000},
             },
@@ -155,7 +156,7 @@ def test_jobs_go_on_and_nothing_accepted_is_lost(
     stack: Stack = request.getfixturevalue("on_sqlite" if fault == "locked" else "on_postgres")
     with ExitStack() as stop:
         client = stop.enter_context(Client(stack.address))
-        hasty = stop.enter_context(Client(stack.address, timeout=timedelta(seconds=14)))
+        hasty = stop.enter_context(Client(stack.address, timeout=timedelta(seconds=25)))
         job, waiting = long_job(client), client.submit(tiny_spec(experiment="record"))
         watcher = Watcher(client.job(job.name))
         thread = threading.Thread(target=watcher.watch, daemon=True)
