@@ -16,6 +16,8 @@ its standard input, and reads the answer as a line from its standard output. Mod
     sequential    the group-sequential design: when looks are taken, and what decides
     looks         a look at comparisons that are still open
 
+Distributions are scipy.special's: scipy.stats, which has them too, takes half a second to import.
+
 All functions are pure; random numbers are drawn from a fixed seed, so that the same question has
 the same answer.
 """

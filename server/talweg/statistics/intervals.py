@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 BOOTSTRAP_FROM = 30
 """Number of values from which the studentised bootstrap is used."""
@@ -58,7 +58,8 @@ def t_interval(values: Sequence[float], level: float, overlap: float = 0.0) -> I
     Reference: Student 1908, https://doi.org/10.1093/biomet/6.1.1
     """
     mean = float(np.mean(values))
-    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * standard_error(values, overlap)
+    quantile = float(special.stdtrit(len(values) - 1, (1 + level) / 2))
+    half = quantile * standard_error(values, overlap)
     return Interval(mean - half, mean + half)
 
 

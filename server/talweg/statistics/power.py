@@ -2,7 +2,7 @@
 
 import math
 
-from scipy import stats
+from scipy import special
 
 POWER = 0.8
 """The probability that a difference is shown."""
@@ -24,7 +24,7 @@ def sd_interval(sd: float, num: int) -> tuple[float, float]:
     """
     rest = (1 - COVERED) / 2
     degrees = num - 1
-    low, high = stats.chi2.ppf([1 - rest, rest], degrees)
+    low, high = 2 * special.gammaincinv(degrees / 2, [1 - rest, rest])
     return sd * math.sqrt(degrees / float(low)), sd * math.sqrt(degrees / float(high))
 
 
@@ -63,8 +63,8 @@ def pairs_needed(
 
 def _power(sd: float, difference: float, alpha: float, num: int, overlap: float) -> float:
     error = sd * math.sqrt(1 / num + overlap)
-    critical = float(stats.t.ppf(1 - alpha / 2, num - 1))
+    critical = float(special.stdtrit(num - 1, 1 - alpha / 2))
     if error == 0 or difference / error > critical + _CERTAIN:
         return 1.0
     # The other tail, significant in the wrong direction, is no success.
-    return float(stats.nct.sf(critical, num - 1, difference / error))
+    return 1 - float(special.nctdtr(num - 1, difference / error, critical))

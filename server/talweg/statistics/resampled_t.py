@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from talweg.statistics.intervals import standard_error
 
@@ -28,4 +28,4 @@ def corrected_t_test(differences: Sequence[float], overlap: float) -> float:
     mean, error = float(np.mean(differences)), standard_error(differences, overlap)
     if np.ptp(differences) <= _ROUNDING * np.abs(differences).max():
         return 1.0 if mean == 0 else 0.5 ** (len(differences) - 1)
-    return float(2 * stats.t.sf(abs(mean) / error, len(differences) - 1))
+    return float(2 * special.stdtr(len(differences) - 1, -abs(mean) / error))

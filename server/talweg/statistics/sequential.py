@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from talweg.statistics.sign_flip import least_differences, smallest_p
 from talweg.statistics.spending import bounds, hwang_shih_decani
@@ -135,7 +135,7 @@ def _level(design: Design, pairs: Sequence[int], *, sides: int, is_last: bool) -
     if is_last:
         spent[-1] = error
     bound = bounds(times, tuple(spent), sides=sides)[-1]
-    return float(sides * stats.norm.sf(bound))
+    return float(sides * special.ndtr(-bound))
 
 
 def power_by_estimate(p: ArrayLike, last_level: float, time: float) -> NDArray[np.float64]:
@@ -146,9 +146,9 @@ def power_by_estimate(p: ArrayLike, last_level: float, time: float) -> NDArray[n
         last_level: The level of the last look.
         time: Of this look, < 1.
     """
-    statistic = stats.norm.isf(np.asarray(p) / 2)
+    statistic = -special.ndtri(np.asarray(p) / 2)
     drift = statistic / np.sqrt(time)
-    return _conditional_power(statistic, drift, stats.norm.isf(last_level / 2), time)
+    return _conditional_power(statistic, drift, -special.ndtri(last_level / 2), time)
 
 
 def power_by_drift(
@@ -162,8 +162,8 @@ def power_by_drift(
         last_level: The level of the last look.
         time: Of this look, < 1.
     """
-    statistic = stats.norm.isf(np.asarray(p) / 2)
-    return _conditional_power(statistic, np.asarray(drift), stats.norm.isf(last_level / 2), time)
+    statistic = -special.ndtri(np.asarray(p) / 2)
+    return _conditional_power(statistic, np.asarray(drift), -special.ndtri(last_level / 2), time)
 
 
 def power_of_equivalence(
@@ -178,7 +178,7 @@ def power_of_equivalence(
         time: Of this look, < 1.
     """
     mean, margin = np.asarray(mean), np.asarray(margin)
-    last = stats.norm.isf(last_level)
+    last = -special.ndtri(last_level)
     sides = [
         _conditional_power((margin + sign * mean) * np.sqrt(time), margin, last, time)
         for sign in (-1, 1)
@@ -191,4 +191,4 @@ def _conditional_power(
 ) -> NDArray[np.float64]:
     """Return the probability that a Brownian motion with a drift ends beyond the last bound."""
     still = last - statistic * np.sqrt(time) - drift * (1 - time)
-    return np.asarray(stats.norm.sf(still / np.sqrt(1 - time)))
+    return np.asarray(special.ndtr(-still / np.sqrt(1 - time)))

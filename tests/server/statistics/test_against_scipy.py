@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from talweg.statistics import skewness as skewness_module
 from talweg.statistics.equivalence import equivalence_test
 from talweg.statistics.holm import holm
 from talweg.statistics.intervals import bootstrap_t_interval, standard_error, t_interval
@@ -149,6 +150,16 @@ def test_pairs_needed_have_the_power() -> None:
     assert pairs_needed(1e-9, difference=0.5, alpha=0.05, least=6) == 6
     # The splits' overlap stays, however many there are.
     assert pairs_needed(1.0, difference=0.5, alpha=0.05, least=2, overlap=0.25) is None
+
+
+@pytest.mark.parametrize("num", [8, 9, 50])
+def test_skewness_and_its_test(num: int) -> None:
+    values = np.exp(draw(num, 4))
+    skewness = skewness_module._skewness(values)
+    assert skewness == pytest.approx(stats.skew(values))
+    assert skewness_module._p_of_normal(skewness, num) == pytest.approx(
+        stats.skewtest(values).pvalue
+    )
 
 
 def test_a_skewed_sample_is_known_and_a_normal_one_is_not() -> None:
