@@ -30,7 +30,8 @@ def wait_until(condition: Callable[[], T], *, timeout: float, what: str) -> T:
     """Wait for a true value of `condition` and give it back.
 
     Args:
-        condition: Asked about every 20 ms.
+        condition: Asked every 20 ms at first, and less often the longer it takes: a question may
+            be a call, whose cost what is waited for would miss.
         timeout: Seconds that would do on an idle machine; a busy one has `SLACK` times as many.
         what: What is waited for, for the error.
 
@@ -38,11 +39,12 @@ def wait_until(condition: Callable[[], T], *, timeout: float, what: str) -> T:
         TimeoutError: Where it has not come true in time.
     """
     limit = SLACK * timeout
-    deadline = time.monotonic() + limit
+    begun = time.monotonic()
     while not (value := condition()):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begun
+        if waited > limit:
             raise TimeoutError(f"not within {limit:g} s: {what}")
-        time.sleep(0.02)
+        time.sleep(min(max(0.02, waited / 20), 0.25))
     return value
 
 

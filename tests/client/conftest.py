@@ -1,6 +1,5 @@
 """The servers of the client tests: in this process with failures on request, and as a process."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests._parts import Server, running_server
+from tests._records import empty_record
 from tests.client.commands import Done, Talweg
 from tests.client.faulty import FaultyServer
 from tests.client.worker import Worker
@@ -15,29 +15,15 @@ from tests.client.worker import Worker
 from talweg.client import Client
 from talweg.client.cli._root import run
 from talweg.server.settings import Settings
-from talweg.server.store.record import migrate
-from talweg.server.store.record.database import Database
-
-
-@pytest.fixture(scope="session")
-def empty_record(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with its tables, to be copied: migrations take most of a server's start."""
-    path = tmp_path_factory.mktemp("record") / "talweg.db"
-    database = Database(f"sqlite:///{path}")
-    migrate.upgrade(database)
-    database.close()
-    return path
 
 
 @pytest.fixture
-def faulty(tmp_path: Path, redis_url: str, empty_record: Path) -> Iterator[FaultyServer]:
+def faulty(tmp_path: Path, redis_url: str) -> Iterator[FaultyServer]:
     """The server in this process, on SQLite, which fails on request."""
-    record = tmp_path / "faulty.db"
-    shutil.copy(empty_record, record)
     server = FaultyServer(
         Settings(
             listen="127.0.0.1:0",
-            database_url=f"sqlite:///{record}",
+            database_url=empty_record(tmp_path / "faulty.db"),
             broker_url=redis_url,
             blobs=str(tmp_path / "blobs"),
             uploads=str(tmp_path / "uploads"),

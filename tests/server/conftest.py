@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from tests._records import empty_record
 from tests.server.postgres import running_postgres
 from tests.server.samples import Rules
 
@@ -56,7 +57,7 @@ def emptied_postgres(postgres_url: str) -> Iterator[Callable[[], str]]:
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty record: each test that uses it runs over both databases."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/talweg.db"
+        return empty_record(tmp_path / "talweg.db")
     emptied: Callable[[], str] = request.getfixturevalue("emptied_postgres")
     return emptied()
 
@@ -71,7 +72,6 @@ def changes() -> list[Changes]:
 def database(database_url: str, changes: list[Changes]) -> Iterator[Database]:
     """An empty record with its tables."""
     database = Database(database_url, on_commit=changes.append)
-    migrate.upgrade(database)
     yield database
     database.close()
 
@@ -102,12 +102,13 @@ Start = Callable[..., Coroutine[Any, Any, Running]]
 @pytest.fixture
 async def start(tmp_path: Path, redis_url: str) -> AsyncIterator[Start]:
     """Starts servers, all of them over one database unless told otherwise."""
+    database_url = empty_record(tmp_path / "talweg.db")
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Running:
             given = {
                 "listen": "127.0.0.1:0",
-                "database_url": f"sqlite:///{tmp_path}/talweg.db",
+                "database_url": database_url,
                 "broker_url": redis_url,
                 "blobs": str(tmp_path / "blobs"),
                 "uploads": str(tmp_path / "uploads"),

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests._records import empty_record
 
 from talweg.server.errors import DatabaseUnavailable
 from talweg.server.services.submission.grouped import MOST_TOGETHER, GroupedWrites
-from talweg.server.store.record import migrate
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.scope import acting_in, project_of
 
@@ -42,8 +42,7 @@ class Held:
 
 @pytest.fixture
 async def held(tmp_path: Path) -> AsyncIterator[Held]:
-    database = Database(f"sqlite:///{tmp_path}/talweg.db")
-    migrate.upgrade(database)
+    database = Database(empty_record(tmp_path / "talweg.db"))
     yield Held(database)
     database.close()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests._records import empty_record
 from tests.server.samples import Rules
 
 from talweg.ingest.fetching.fetch import fetch
@@ -26,7 +27,6 @@ from talweg.server.services.stored_datasets.storage import DatasetStorage
 from talweg.server.services.stored_datasets.upload import UploadService
 from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.store import stored_datasets
-from talweg.server.store.record import migrate
 from talweg.server.store.record.database import Database
 from talweg.spec import from_dict
 from talweg.spec.stored.uris import DataUri, parse_roots
@@ -110,8 +110,7 @@ def made(
 ) -> Sources:
     root = tmp_path / "a root"
     root.mkdir(exist_ok=True)
-    database = Database(f"sqlite:///{tmp_path}/talweg.db")
-    migrate.upgrade(database)
+    database = Database(empty_record(tmp_path / "talweg.db"))
     limits = ReadLimits(3 << 30, timedelta(seconds=seconds))
     staging = Staging(tmp_path / "staged")
     fetching = fetcher(limits, max_bytes=MOST)

@@ -1,5 +1,6 @@
 """Brings the database's tables to the version that this server needs."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -45,10 +46,12 @@ def upgrade(database: Database) -> str:
                 "server has used it. This server knows versions up to "
                 f"{scripts.get_current_head()}"
             )
-        upgrade_to(tx.connection, "head")
-        version = _version(tx.connection)
-    assert version is not None
-    return version
+        head = latest()
+        if version != head:
+            upgrade_to(tx.connection, "head")
+            version = _version(tx.connection)
+    assert version == head
+    return head
 
 
 def upgrade_to(connection: Connection, version: str) -> None:
@@ -89,7 +92,9 @@ def _config() -> Config:
     return config
 
 
+@cache
 def _scripts() -> ScriptDirectory:
+    # It reads and runs the file of each migration.
     return ScriptDirectory.from_config(_config())
 
 
