@@ -1,6 +1,7 @@
 """Parts that several tests share; each starts at its first use."""
 
 import gc
+import logging
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -28,6 +29,11 @@ def pytest_collection() -> Generator[None, Any, Any]:
         # The tests and what they import stay to the end: no garbage collection need look at them.
         gc.freeze()
         gc.enable()
+        # pytest adds its handlers to each logger that passes nothing on, and takes them off, three
+        # times a test: PyTorch has fifty of them.
+        for name, logger in logging.root.manager.loggerDict.items():
+            if name.partition(".")[0] == "torch" and isinstance(logger, logging.Logger):
+                logger.propagate = True
 
 
 # These have stacks of their own.

@@ -169,7 +169,7 @@ NAMED: list[Named] = [
     ),
     Named("ssim", _PAIR, ssim, {"window_size": 4}),
     Named("ssim", _LARGE, ssim),
-    Named("total_variation", {"pred": _PAIR["pred"]}, total_variation),
+    Named("total_variation", {"pred": _PAIR["pred"]}, total_variation, kinked=True),
     Named("total_variation", {"pred": _images(1, 1, 1, 3)}, total_variation),
 ]
 
