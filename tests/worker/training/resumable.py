@@ -151,12 +151,12 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "segmentation, a curriculum by an array": {
         "task": "segmentation",
-        "dataset": {"digit_scenes": {"num_samples": 60}},
+        "dataset": {"digit_scenes": {"num_samples": 30}},
         "model": {"unet": {"channels": [4]}},
         "loss": "dice",
         "training": {
             "epochs": 5,
-            "batch_size": 9,
+            "batch_size": 5,
             "curriculum": {"difficulty": {"array": "count"}},
             "log_every_steps": 2,
         },
@@ -184,21 +184,21 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "segmentation": {
         "task": "segmentation",
-        "dataset": {"digit_scenes": {"num_samples": 60}},
-        "model": {"unet": {"channels": [4, 8]}},
+        "dataset": {"digit_scenes": {"num_samples": 24}},
+        "model": {"unet": {"channels": [4, 8], "patch": 2}},
         "loss": "dice",
-        "training": {"steps": 16, "batch_size": 8, "log_every_steps": 2},
+        "training": {"steps": 16, "batch_size": 4, "log_every_steps": 2},
     },
     "image translation": {
         "task": "image_translation",
-        "dataset": {"digit_scenes": {"num_samples": 40}},
+        "dataset": {"digit_scenes": {"num_samples": 20}},
         "model": {"unet": {"channels": [4, 8], "patch": 2}},
         "loss": {"sum": {"terms": [{"loss": "mae"}, {"loss": "ssim", "weight": 0.2}]}},
-        "training": {"steps": 24, "batch_size": 4, "log_every_steps": 2},
+        "training": {"steps": 24, "batch_size": 2, "log_every_steps": 2},
     },
     "image translation, features of a frozen network by learned weights": {
         "task": "image_translation",
-        "dataset": {"digit_scenes": {"num_samples": 40}},
+        "dataset": {"digit_scenes": {"num_samples": 20}},
         "model": {"unet": {"channels": [4, 8], "patch": 2}},
         "loss": {
             "perceptual": {
@@ -207,21 +207,21 @@ CASES: dict[str, dict[str, Any]] = {
                 "learned": True,
             }
         },
-        "training": {"steps": 24, "batch_size": 4, "log_every_steps": 2},
+        "training": {"steps": 24, "batch_size": 2, "log_every_steps": 2},
     },
     "detection": {
         "task": "detection",
-        "dataset": {"digit_scenes": {"num_samples": 60}},
+        "dataset": {"digit_scenes": {"num_samples": 24}},
         "model": {"detector": {"channels": [8]}},
         "loss": "detection",
-        "training": {"steps": 16, "batch_size": 4, "accumulation": 2, "log_every_steps": 2},
+        "training": {"steps": 16, "batch_size": 2, "accumulation": 2, "log_every_steps": 2},
     },
     "three heads, weights that learn": {
         "task": {"multitask": {"heads": ["segmentation", "depth", "detection"]}},
-        "dataset": {"digit_scenes": {"num_samples": 60}},
+        "dataset": {"digit_scenes": {"num_samples": 24}},
         "model": {"multi_head": {"trunk": {"unet": {"channels": [4], "patch": 4}}}},
         "loss": {"gradnorm": {"losses": ["ce_dice", "mae", "detection"]}},
-        "training": {"steps": 16, "batch_size": 8, "log_every_steps": 2},
+        "training": {"steps": 16, "batch_size": 4, "log_every_steps": 2},
     },
     "multiclass, fp16": {
         "task": "multiclass",
