@@ -36,28 +36,24 @@ def pytest_collection() -> Generator[None, Any, Any]:
                 logger.propagate = True
 
 
-# These have stacks of their own.
-_ALONE = ("test_faults.py", "test_plugins.py")
-_INTEGRATION = "tests/integration/"
+# What the modules of a folder share takes longer to start than most of them: a stack, an MLflow.
+_TOGETHER = ("tests/integration", "tests/worker/tracking")
 
 
-class _ByStack(LoadScopeScheduling):  # type: ignore[misc]
-    """Keep the tests of a module in one process, and those that share a stack in two."""
+class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]
+    """Keep the tests of a module in one process, and those of some folders."""
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        name = module.removeprefix(_INTEGRATION)
-        if name == module or name in _ALONE:
-            return module
-        # Each half takes about as long. A stack takes 14 s of a core to start.
-        return f"{_INTEGRATION}{'first' if name < 'test_g' else 'second'}"
+        folder = module.rpartition("/")[0]
+        return folder if folder in _TOGETHER else module
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
     if config.getoption("dist") != "loadscope":
         return None
-    return _ByStack(config, log)
+    return _ByFolder(config, log)
 
 
 @pytest.fixture(scope="session")

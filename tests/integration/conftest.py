@@ -4,25 +4,34 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests._plugins import install_example
 from tests.integration.stack import Stack, start_stack
 
 _running: list[Stack] = []
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack that tests share and leave whole."""
-    folder = tmp_path_factory.mktemp("stack")
-    stack = start_stack(folder, TALWEG_DATA_ROOTS=str(folder / "root"))
-    _running.append(stack)
-    yield stack
-    stack.stop()
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the example plug-in is installed for the shared stack."""
+    folder = tmp_path_factory.mktemp("site")
+    install_example(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def fragile_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack whose parts tests may kill or stop, as long as they come back; leases of 3 s."""
-    stack = start_stack(tmp_path_factory.mktemp("fragile"), TALWEG_LEASE_SECONDS="3")
+def stack(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Iterator[Stack]:
+    """A stack that tests share; one takes 15 s of a core to start and to warm up.
+
+    They may kill and stop its parts as long as all come back. Its leases are long enough for a
+    busy machine, and short enough to wait for their end.
+    """
+    folder = tmp_path_factory.mktemp("stack")
+    stack = start_stack(
+        folder,
+        TALWEG_DATA_ROOTS=str(folder / "root"),
+        TALWEG_LEASE_SECONDS="10",
+        PYTHONPATH=str(site),
+    )
     _running.append(stack)
     yield stack
     stack.stop()

@@ -76,17 +76,17 @@ def left_by(stack: Stack, job: Job, folder: Path) -> Left:
 
 
 @pytest.fixture
-def client(fragile_stack: Stack) -> Iterator[Client]:
-    with Client(fragile_stack.address) as client:
+def client(stack: Stack) -> Iterator[Client]:
+    with Client(stack.address) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def undisturbed(fragile_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Left:
+def undisturbed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Left:
     """What the job leaves when nobody disturbs it."""
-    with Client(fragile_stack.address) as client:
+    with Client(stack.address) as client:
         job = client.submit(long_spec("undisturbed"))
-        left = left_by(fragile_stack, job, tmp_path_factory.mktemp("undisturbed"))
+        left = left_by(stack, job, tmp_path_factory.mktemp("undisturbed"))
         assert job.message.attempt == 1
         return left
 
@@ -113,14 +113,14 @@ def running(job: Job) -> None:
     ],
 )
 def test_job_survives(  # type: ignore[no-untyped-def]
-    fault, fragile_stack: Stack, client: Client, undisturbed: Left, tmp_path: Path
+    fault, stack: Stack, client: Client, undisturbed: Left, tmp_path: Path
 ) -> None:
     job = client.submit(long_spec(fault.__name__))
     waiting = client.submit(tiny_spec(experiment="faults"))
     running(job)
     reached = job.message.progress.step
-    fault(fragile_stack)
-    left = left_by(fragile_stack, job, tmp_path)
+    fault(stack)
+    left = left_by(stack, job, tmp_path)
     assert left.metrics == undisturbed.metrics
     # Each step once, and the same points as of a run that never stopped.
     assert left.points == undisturbed.points
@@ -137,36 +137,34 @@ def test_job_survives(  # type: ignore[no-untyped-def]
         assert came_from >= (reached if fault is end_worker else reached - 333)
     (last,) = job.refresh().message.checkpoints
     assert last.step == STEPS
-    kept = {path.name.partition(".")[0] for path in (fragile_stack.data / "blobs").rglob("*.*")}
+    kept = {path.name.partition(".")[0] for path in (stack.data / "blobs").rglob("*.*")}
     assert last.name.rpartition("/")[2] in kept
     assert len([name for name in kept if name.startswith(f"{STEPS:012}")]) >= 1
 
 
-def test_without_tracking_a_job_succeeds_and_is_delivered_later(fragile_stack: Stack) -> None:
-    wait_until(
-        lambda: "tracking" in fragile_stack.facts["parts"], timeout=60, what="MLflow starts"
-    )
-    pid = fragile_stack.pid("tracking")
+def test_without_tracking_a_job_succeeds_and_is_delivered_later(stack: Stack) -> None:
+    wait_until(lambda: "tracking" in stack.facts["parts"], timeout=60, what="MLflow starts")
+    pid = stack.pid("tracking")
     os.kill(pid, signal.SIGSTOP)
     try:
-        with Client(fragile_stack.address) as client:
+        with Client(stack.address) as client:
             job = client.submit(tiny_spec(outputs={"model": True, "plots": True}))
             assert job.wait(180).result().metrics["test/mae"] > 0
             assert not job.refresh().message.tracking.complete
     finally:
         os.kill(pid, signal.SIGCONT)
-    with Client(fragile_stack.address) as client:
+    with Client(stack.address) as client:
         job = client.job(job.name)
         wait_until(
             lambda: job.refresh().message.tracking.complete, timeout=120, what="delivered later"
         )
 
 
-def test_without_a_worker_a_job_waits_and_says_why(fragile_stack: Stack) -> None:
-    worker = fragile_stack.pid("worker-0")
+def test_without_a_worker_a_job_waits_and_says_why(stack: Stack) -> None:
+    worker = stack.pid("worker-0")
     os.kill(worker, signal.SIGSTOP)
     try:
-        with Client(fragile_stack.address) as client:
+        with Client(stack.address) as client:
             job = client.submit(tiny_spec())
 
             def reason() -> Any:
@@ -176,5 +174,5 @@ def test_without_a_worker_a_job_waits_and_says_why(fragile_stack: Stack) -> None
             assert job.state == "QUEUED"
     finally:
         os.kill(worker, signal.SIGCONT)
-    with Client(fragile_stack.address) as client:
+    with Client(stack.address) as client:
         client.job(job.name).wait(360).result()

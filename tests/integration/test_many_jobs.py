@@ -20,11 +20,8 @@ def jobs(stack: Stack) -> list[Job]:
         names = {job.name for job in jobs}
         assert len(names) == NUM_JOBS
 
-        def ended() -> bool:
-            done = list(client.jobs(filter='experiment = "many" AND state = SUCCEEDED'))
-            return len(done) == NUM_JOBS
-
-        wait_until(ended, timeout=120, what=f"{NUM_JOBS} jobs ended")
+        for job in jobs:
+            assert job.wait(720).state == "SUCCEEDED"
         return [client.job(job.name).refresh() for job in jobs]
 
 
@@ -44,16 +41,17 @@ def test_different_seeds_give_different_results(jobs: list[Job], stack: Stack) -
 
 
 def test_tracking_holds_one_run_a_job(jobs: list[Job], stack: Stack) -> None:
+    with Client(stack.address) as client:
+
+        def delivered() -> bool:
+            found = client.jobs(filter='experiment = "many"')
+            return all(job.message.tracking.complete for job in found)
+
+        wait_until(delivered, timeout=240, what="all runs are in MLflow")
     tracking = mlflow.MlflowClient(stack.tracking)
-
-    def runs() -> list[str]:
-        experiment = tracking.get_experiment_by_name("many")
-        if experiment is None:
-            return []
-        found = tracking.search_runs(
-            [experiment.experiment_id], "attributes.status = 'FINISHED'", max_results=1000
-        )
-        return [run.data.tags["talweg.job"] for run in found]
-
-    wait_until(lambda: len(runs()) >= NUM_JOBS, timeout=240, what="all runs are in MLflow")
-    assert sorted(runs()) == sorted(job.id for job in jobs)
+    experiment = tracking.get_experiment_by_name("many")
+    assert experiment is not None
+    runs = tracking.search_runs(
+        [experiment.experiment_id], "attributes.status = 'FINISHED'", max_results=1000
+    )
+    assert sorted(run.data.tags["talweg.job"] for run in runs) == sorted(job.id for job in jobs)

@@ -9,8 +9,8 @@ import mlflow
 import numpy as np
 import pytest
 from tests._parts import wait_until
-from tests._plugins import EXAMPLE, EXAMPLE_MODULE, install_example
-from tests.integration.stack import Stack, start_stack
+from tests._plugins import EXAMPLE, EXAMPLE_MODULE
+from tests.integration.stack import Stack
 
 from talweg.client import Client, InvalidSpec, Job
 from talweg.spec import parse, to_dict
@@ -18,25 +18,10 @@ from talweg.v1.jobs_pb2 import Warning
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the example is installed."""
-    folder = tmp_path_factory.mktemp("site")
-    install_example(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def stack_with_plugins(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = start_stack(tmp_path_factory.mktemp("plugins"), PYTHONPATH=str(site))
-    yield stack
-    stack.stop()
-
-
-@pytest.fixture(scope="module")
-def client(stack_with_plugins: Stack) -> Iterator[Client]:
+def client(stack: Stack) -> Iterator[Client]:
     """A client of a server that every worker has told of its plug-ins."""
-    num_workers = sum(name.startswith("worker-") for name in stack_with_plugins.facts["parts"])
-    with Client(stack_with_plugins.address) as client:
+    num_workers = sum(name.startswith("worker-") for name in stack.facts["parts"])
+    with Client(stack.address) as client:
 
         def have_all_told() -> bool:
             entries = [each for each in client.models() if each.name == "plugin:gated"]
@@ -56,19 +41,17 @@ def job(client: Client) -> Job:
     return job
 
 
-def test_the_command_line_shows_typed_parameters(
-    stack_with_plugins: Stack, client: Client
-) -> None:
+def test_the_command_line_shows_typed_parameters(stack: Stack, client: Client) -> None:
     for command, name, words in (
         ("losses", "cauchy", ["scale", "> 0", "1.0", "outliers"]),
         ("models", "plugin:gated", ["hidden", "list of integer", ">= 1", "talweg-plugin-example"]),
         ("datasets", "friedman", ["num_samples", "Fraction of the samples", "regression"]),
     ):
-        done = stack_with_plugins.run(command, name.removeprefix("plugin:"))
+        done = stack.run(command, name.removeprefix("plugin:"))
         assert done.returncode == 0, done.stderr
         text = " ".join(done.stdout.split())
         assert not [word for word in words if word.lower() not in text.lower()], text
-        assert f"plugin:{name.removeprefix('plugin:')}" in stack_with_plugins.run(command).stdout
+        assert f"plugin:{name.removeprefix('plugin:')}" in stack.run(command).stdout
 
 
 def test_what_is_wrong_is_said_at_submission(client: Client) -> None:
@@ -100,7 +83,7 @@ def test_the_job_trains_with_all_three(job: Job) -> None:
 def test_the_model_is_loaded_with_the_package_and_not_without(
     job: Job,
     site: Path,
-    stack_with_plugins: Stack,
+    stack: Stack,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -118,7 +101,7 @@ def test_the_model_is_loaded_with_the_package_and_not_without(
     source, target = tmp_path / "rows.csv", tmp_path / "out.csv"
     with source.open("w", newline="") as file:
         csv.writer(file).writerows([names, *rows.tolist()])
-    done = stack_with_plugins.run("predict", job.id, str(source), "-o", str(target))
+    done = stack.run("predict", job.id, str(source), "-o", str(target))
     assert done.returncode == 0, done.stderr
     with target.open() as file:
         written = [float(row["prediction"]) for row in csv.DictReader(file)]
@@ -126,10 +109,10 @@ def test_the_model_is_loaded_with_the_package_and_not_without(
 
 
 @pytest.mark.faults
-def test_mlflow_serves_the_model_without_the_package(job: Job, stack_with_plugins: Stack) -> None:
+def test_mlflow_serves_the_model_without_the_package(job: Job, stack: Stack) -> None:
     """It is an exported program, which holds operators and none of the plug-in's code."""
     wait_until(lambda: job.refresh().message.tracking.complete, timeout=120, what="delivered")
-    mlflow.set_tracking_uri(stack_with_plugins.tracking)
+    mlflow.set_tracking_uri(stack.tracking)
     run = mlflow.get_run(job.message.tracking.run_id)
     assert run.outputs is not None
     (output,) = run.outputs.model_outputs
