@@ -109,7 +109,7 @@ def test_digits_of_the_test_are_images_that_training_has_not_seen(
     # Each image is one grey that tells which it is, and is painted as it is.
     greys = np.linspace(8, 16, count)
     raw.images = np.broadcast_to(greys[:, None, None], raw.images.shape)
-    monkeypatch.setattr("talweg.worker.data.digit_scenes.datasets.load_digits", lambda: raw)
+    monkeypatch.setattr(datasets, "load_digits", lambda: raw)
     monkeypatch.setattr("talweg.worker.data.digit_scenes._DARKEST", 1.0)
     split = {"train": 0.5, "validation": 0.2, "test": 0.25, "seed": 3}
     _made.cache_clear()

@@ -33,10 +33,14 @@ def test_every_task_but_games_looks_at_its_data() -> None:
     assert {name for name in MEMBERS if TASKS[name].measured is None} == {"gan"}
 
 
-def test_training_loads_no_matplotlib() -> None:
+def test_predicting_loads_no_scikit_learn_and_training_no_matplotlib() -> None:
     program = (
-        "import sys, talweg.worker.execution.attempt, talweg.worker.artifacts.predictor; "
-        "print(*{name.partition('.')[0] for name in sys.modules} & {'matplotlib', 'mlflow'})"
+        "import sys\n"
+        "def loaded(*names): print(*{n.partition('.')[0] for n in sys.modules} & {*names})\n"
+        "import talweg.worker.artifacts.trained\n"
+        "loaded('sklearn')\n"
+        "import talweg.worker.execution.attempt\n"
+        "loaded('matplotlib', 'mlflow')\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

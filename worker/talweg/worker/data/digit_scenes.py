@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import datasets
 
 from talweg.spec import is_fold, split_sizes
 from talweg.v1.datasets_pb2 import DigitScenes
 from talweg.v1.spec_pb2 import Split
 from talweg.worker.data.raw import RawData
+from talweg.worker.data.scikit_learn import datasets
 from talweg.worker.data.split import Division, divide
 
 SIDE = 64
@@ -51,7 +51,7 @@ def digit_scenes(message: DigitScenes, split: Split) -> tuple[RawData, Division]
 def _made(message_bytes: bytes, split_bytes: bytes) -> tuple[RawData, Division]:
     message, split = DigitScenes.FromString(message_bytes), Split.FromString(split_bytes)
     sizes = split_sizes(split, message.num_samples)
-    raw = datasets.load_digits()
+    raw = datasets().load_digits()
     images = (raw.images / 16.0).astype(np.float32)
     pools = divide_images(split, len(images))
 

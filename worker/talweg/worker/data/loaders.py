@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-import sklearn
 from numpy.typing import NDArray
-from sklearn import datasets
 
 from talweg.v1 import datasets_pb2 as messages
 from talweg.worker.data.gaussian_ring import ring
 from talweg.worker.data.raw import RawData
+from talweg.worker.data.scikit_learn import datasets
 
 
 def _table(x: NDArray[Any], y: NDArray[Any], names: Iterable[Any] = (), **rest: Any) -> RawData:
@@ -22,7 +21,7 @@ def _table(x: NDArray[Any], y: NDArray[Any], names: Iterable[Any] = (), **rest: 
 
 
 def _diabetes(_: messages.Diabetes) -> RawData:
-    raw = datasets.load_diabetes()
+    raw = datasets().load_diabetes()
     return _table(raw.data, raw.target, raw.feature_names, target_names=("progression",))
 
 
@@ -37,19 +36,19 @@ def _classes(raw: Any) -> RawData:
 
 
 def _breast_cancer(_: messages.BreastCancer) -> RawData:
-    return _classes(datasets.load_breast_cancer())
+    return _classes(datasets().load_breast_cancer())
 
 
 def _wine(_: messages.Wine) -> RawData:
-    return _classes(datasets.load_wine())
+    return _classes(datasets().load_wine())
 
 
 def _iris(_: messages.Iris) -> RawData:
-    return _classes(datasets.load_iris())
+    return _classes(datasets().load_iris())
 
 
 def _digits(_: messages.Digits) -> RawData:
-    raw = datasets.load_digits()
+    raw = datasets().load_digits()
     return _table(
         raw.images[:, None] / 16.0,
         raw.target.astype(np.int64),
@@ -58,7 +57,7 @@ def _digits(_: messages.Digits) -> RawData:
 
 
 def _synthetic_regression(spec: messages.SyntheticRegression) -> RawData:
-    inputs, targets = datasets.make_regression(
+    inputs, targets = datasets().make_regression(
         n_samples=spec.num_samples,
         n_features=spec.num_features,
         n_informative=min(spec.num_informative, spec.num_features),
@@ -77,7 +76,7 @@ def _synthetic_regression(spec: messages.SyntheticRegression) -> RawData:
 def _synthetic_classification(spec: messages.SyntheticClassification) -> RawData:
     # Two clusters a class, where the hypercube has corners enough.
     corners = 2**spec.num_informative
-    inputs, targets = datasets.make_classification(
+    inputs, targets = datasets().make_classification(
         n_samples=spec.num_samples,
         n_features=spec.num_features,
         n_informative=spec.num_informative,
@@ -94,8 +93,10 @@ def _synthetic_classification(spec: messages.SyntheticClassification) -> RawData
 
 def _synthetic_multilabel(spec: messages.SyntheticMultilabel) -> RawData:
     # The validation would refuse a mean that is not whole, which the drawing itself takes.
+    import sklearn  # noqa: PLC0415 - at its first use
+
     with sklearn.config_context(skip_parameter_validation=True):
-        inputs, targets = datasets.make_multilabel_classification(
+        inputs, targets = datasets().make_multilabel_classification(
             n_samples=spec.num_samples,
             n_features=spec.num_features,
             n_classes=spec.num_classes,

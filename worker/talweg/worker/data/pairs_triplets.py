@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import datasets
 
 from talweg.spec import split_sizes
 from talweg.v1.datasets_pb2 import DigitPairs, DigitTriplets
 from talweg.v1.spec_pb2 import Split
 from talweg.worker.data.raw import RawData
+from talweg.worker.data.scikit_learn import datasets
 from talweg.worker.data.split import Division, divide
 from talweg.worker.errors import UserSpecError
 
@@ -70,7 +70,7 @@ def digit_triplets(message: DigitTriplets, split: Split) -> tuple[RawData, Divis
 
 
 def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    raw = datasets.load_digits()
+    raw = datasets().load_digits()
     return (raw.images[:, None] / 16.0).astype(np.float32), raw.target.astype(np.int64)
 
 

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from talweg.spec import is_fold, split_sizes
 from talweg.v1.spec_pb2 import Split
@@ -149,6 +148,8 @@ def _take(
         return indices[:0], indices
     if count == len(indices):
         return indices, indices[:0]
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415 - at its first use
+
     try:
         rest, taken = train_test_split(
             indices, test_size=count, random_state=seed, stratify=classes[indices]

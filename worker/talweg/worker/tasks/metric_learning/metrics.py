@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
 
 from talweg.worker.tasks.common.metrics import Floats, auroc_and_average_precision
 
@@ -21,6 +20,8 @@ def recall_at(vectors: Floats, labels: NDArray[np.int64], counts: tuple[int, ...
     most = min(max(counts), len(labels) - 1)
     if not most:
         return [0.0] * len(counts)
+    from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 - at its first use
+
     search = NearestNeighbors(n_neighbors=most, algorithm="brute").fit(vectors)
     # Without arguments nobody is a neighbour of its own.
     hits = labels[search.kneighbors(return_distance=False)] == labels[:, None]

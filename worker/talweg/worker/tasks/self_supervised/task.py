@@ -5,10 +5,6 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import RidgeClassifier
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler, normalize
 from torch import Tensor, nn
 
 from talweg.spec import kind, loss_facts
@@ -231,6 +227,10 @@ def linear_probe(
     """Return a linear classifier's accuracy, by ridge regression of standardised embeddings."""
     if len(np.unique(known)) < 2:
         return float((labels == known[0]).mean())
+    from sklearn.linear_model import RidgeClassifier  # noqa: PLC0415 - at its first use
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415 - at its first use
+    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - at its first use
+
     probe = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0)).fit(learnt, known)
     return float((probe.predict(embeddings) == labels).mean())
 
@@ -239,5 +239,8 @@ def knn_probe(
     learnt: Floats, known: NDArray[np.int64], embeddings: Floats, labels: NDArray[np.int64]
 ) -> float:
     """Return the accuracy of the vote of the nearest training embeddings, by cosine."""
+    from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415 - at its first use
+    from sklearn.preprocessing import normalize  # noqa: PLC0415 - at its first use
+
     probe = KNeighborsClassifier(min(_NEIGHBOURS, len(known))).fit(normalize(learnt), known)
     return float((probe.predict(normalize(embeddings)) == labels).mean())
