@@ -1,6 +1,8 @@
 """A command group that imports commands only when they are called."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from itertools import pairwise
@@ -151,6 +153,12 @@ def missing_extra(command: str, error: ModuleNotFoundError, extra: str) -> click
 
 
 def _plugins() -> dict[str, EntryPoint]:
+    return _found_in(tuple(sys.path))
+
+
+# It reads a file of each installed package, and is asked several times a command.
+@cache
+def _found_in(path: tuple[str, ...]) -> dict[str, EntryPoint]:
     return {_spaced(entry.name): entry for entry in entry_points(group=PLUGIN_GROUP)}
 
 
