@@ -36,8 +36,9 @@ def pytest_collection() -> Generator[None, Any, Any]:
                 logger.propagate = True
 
 
-# What the modules of a folder share takes longer to start than most of them: a stack, an MLflow.
-_TOGETHER = ("tests/integration", "tests/worker/tracking")
+# What the modules of a folder share takes longer to start than most of them: a stack, an MLflow,
+# servers.
+_TOGETHER = ("tests/integration", "tests/worker/execution", "tests/worker/tracking")
 
 
 class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]
