@@ -173,3 +173,25 @@ async def test_a_database_that_hangs_keeps_nobody(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(DatabaseUnavailable):
         await known.answer(hangs, threads="writers")
     await reading
+
+
+async def test_connections_that_fail_are_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "_ROUND_S", 0.01)
+    monkeypatch.setattr(outages, "_SILENT_S", 0.05)
+    known = outages.Availability()
+    hangs: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def connect() -> None:
+        while not hangs.done():
+            fails: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            fails.set_exception(DatabaseUnavailable("it cannot be reached"))
+            with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
+                await known.answer(fails, threads="writers")
+            await asyncio.sleep(0.01)
+
+    connecting = asyncio.create_task(connect())
+    late = asyncio.get_running_loop().call_later(60, hangs.set_result, 1)
+    with pytest.raises(DatabaseUnavailable, match="with the same request_id"):
+        await known.answer(hangs, threads="writers")
+    late.cancel()
+    await connecting

@@ -97,8 +97,10 @@ class Availability:
         finally:
             # Does nothing to what has begun.
             work.cancel()
-        self._num_answers[threads] += 1
-        self._silent.discard(threads)
+        if not isinstance(work.exception(), DatabaseUnavailable):
+            # A connection that could not be made is no answer: others may hang on those they have.
+            self._num_answers[threads] += 1
+            self._silent.discard(threads)
         return work.result()
 
 
