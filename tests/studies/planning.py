@@ -106,7 +106,8 @@ def _run(names: Sequence[str]) -> int:
         try:
             with stack.client() as client:
                 for path in sorted(_SWEEPS.glob("*.yaml")):
-                    if not names or path.stem in names:
+                    # Without compared values there is nothing to plan.
+                    if read_sweep(path).HasField("compare") and (not names or path.stem in names):
                         for ratio, line in _compared(client, path):
                             ratios.append(ratio)
                             print(line, flush=True)
