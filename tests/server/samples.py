@@ -28,7 +28,7 @@ from talweg.server.services.sweeps.answering import SweepAnswerService
 from talweg.server.services.sweeps.control import SweepControlService
 from talweg.server.services.sweeps.creation import CreationService
 from talweg.server.services.sweeps.lookup import SweepService
-from talweg.server.services.sweeps.runner import SweepRunner
+from talweg.server.services.sweeps.running.runner import SweepRunner
 from talweg.server.store import events, jobs, metrics
 from talweg.server.store.record.database import Changes, Database
 from talweg.server.store.record.rows import AttemptRow, JobRow

@@ -61,6 +61,7 @@ class Connection:
 
     def __init__(self, server: ServerAddress, *, timeout: timedelta, patience: timedelta) -> None:
         """Open a channel; nothing is sent before the first call."""
+        # With them comes gRPC, which takes longer to import than all the rest of the client.
         from talweg.v1.artifacts_pb2_grpc import ArtifactServiceStub
         from talweg.v1.catalog_pb2_grpc import CatalogServiceStub
         from talweg.v1.identity_pb2_grpc import IdentityServiceStub

@@ -63,7 +63,7 @@ from talweg.server.services.sweeps.control import SweepControlService
 from talweg.server.services.sweeps.creation import CreationService
 from talweg.server.services.sweeps.difference import DifferenceService
 from talweg.server.services.sweeps.lookup import SweepService
-from talweg.server.services.sweeps.runner import SweepRunner
+from talweg.server.services.sweeps.running.runner import SweepRunner
 from talweg.server.services.tokens import TokenService
 from talweg.server.services.watching import WatchLimit, WatchService
 from talweg.server.settings import Settings

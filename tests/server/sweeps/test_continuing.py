@@ -11,9 +11,9 @@ from talweg.server.services.attempts.reports import Report
 from talweg.server.services.plugins import PluginService
 from talweg.server.services.retention import deletion
 from talweg.server.services.submission.preparing import Submission
-from talweg.server.services.sweeps import submitting
 from talweg.server.services.sweeps.difference import MOST_JOBS, DifferenceService
 from talweg.server.services.sweeps.reusing import cell_of
+from talweg.server.services.sweeps.running import submitting
 from talweg.server.store.record.rows import JobRow
 from talweg.spec import CheckpointName, ends_at_evaluation, fill, to_dict, why_no_prefix
 from talweg.v1.jobs_pb2 import Checkpoint, Environment, Job, Outcome

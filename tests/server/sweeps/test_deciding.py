@@ -12,10 +12,10 @@ from talweg.server.services.search.asking import AskingService
 from talweg.server.services.search.process import SearchProcess
 from talweg.server.services.sweeps.answering import SweepAnswer, SweepAnswerService
 from talweg.server.services.sweeps.creation import CreationService
-from talweg.server.services.sweeps.deciding import due_look, write_look
 from talweg.server.services.sweeps.lookup import SweepService
 from talweg.server.services.sweeps.messages import sweep_message
-from talweg.server.services.sweeps.runner import SweepRunner
+from talweg.server.services.sweeps.running.deciding import due_look, write_look
+from talweg.server.services.sweeps.running.runner import SweepRunner
 from talweg.server.store.sweeps import sweeps
 from talweg.spec import from_dict, sweep_id, to_dict
 from talweg.spec.sweeps import Plan

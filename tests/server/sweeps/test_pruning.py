@@ -11,11 +11,11 @@ from talweg.server.services.attempts.leases import CancelOrder
 from talweg.server.services.attempts.reports import Report
 from talweg.server.services.plugins import PluginService
 from talweg.server.services.retention import deletion
-from talweg.server.services.sweeps import submitting
-from talweg.server.services.sweeps.pairing import signed_rank_p
 from talweg.server.services.sweeps.plans import Plans
-from talweg.server.services.sweeps.pruning import decide, reached
 from talweg.server.services.sweeps.reusing import cell_of
+from talweg.server.services.sweeps.running import submitting
+from talweg.server.services.sweeps.running.pairing import signed_rank_p
+from talweg.server.services.sweeps.running.pruning import decide, reached
 from talweg.server.store.record.rows import JobRow
 from talweg.server.store.sweeps import sweeps
 from talweg.spec import to_dict
@@ -120,7 +120,7 @@ def test_exact_and_approximate_ranks_agree(num: int, monkeypatch: pytest.MonkeyP
     for shift in (0.0, 0.3, 0.8):
         differences = [numbers.gauss(shift, 1) for _ in range(num)]
         exact = signed_rank_p(differences)
-        monkeypatch.setattr("talweg.server.services.sweeps.pairing._MOST_EXACT", 0)
+        monkeypatch.setattr("talweg.server.services.sweeps.running.pairing._MOST_EXACT", 0)
         assert signed_rank_p(differences) == pytest.approx(exact, abs=0.03)
         monkeypatch.undo()
     assert signed_rank_p([1.0] * 4) == 1 / 16
@@ -129,7 +129,7 @@ def test_exact_and_approximate_ranks_agree(num: int, monkeypatch: pytest.MonkeyP
 
 def test_the_ways_of_many_seeds_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     # It would take seconds, in which nobody else writes into the record.
-    monkeypatch.setattr("talweg.server.services.sweeps.pairing.Counter", None)
+    monkeypatch.setattr("talweg.server.services.sweeps.running.pairing.Counter", None)
     numbers = random.Random(0)
     assert signed_rank_p([numbers.gauss(0.2, 1) for _ in range(1000)]) < 1e-4
     with pytest.raises(TypeError):

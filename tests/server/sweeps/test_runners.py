@@ -12,8 +12,8 @@ from tests.server.sweeps.sweeping import AT_RATE, LOSSES, RATES, Sweeping, error
 
 from talweg.server.errors import InternalError, ShuttingDown
 from talweg.server.services.submission.submit import SubmissionService
-from talweg.server.services.sweeps import submitting
-from talweg.server.services.sweeps.runner import SweepRunner
+from talweg.server.services.sweeps.running import submitting
+from talweg.server.services.sweeps.running.runner import SweepRunner
 from talweg.server.store import jobs
 from talweg.server.store.record.database import Database, Transaction
 from talweg.spec import job_id

@@ -10,12 +10,12 @@ from talweg.server.services.cancellation import cancel_for_sweep
 from talweg.server.services.comparison.process import StatisticsProcess
 from talweg.server.services.search.asking import AskingService
 from talweg.server.services.submission.submit import SubmissionService
-from talweg.server.services.sweeps.deciding import DecidingService
-from talweg.server.services.sweeps.pairing import prune_by_seeds
 from talweg.server.services.sweeps.plans import Plans
-from talweg.server.services.sweeps.pruning import decide, reached
+from talweg.server.services.sweeps.running.deciding import DecidingService
+from talweg.server.services.sweeps.running.pairing import prune_by_seeds
+from talweg.server.services.sweeps.running.pruning import decide, reached
+from talweg.server.services.sweeps.running.submitting import Submitter
 from talweg.server.services.sweeps.settling import settle
-from talweg.server.services.sweeps.submitting import Submitter
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import SweepRow
 from talweg.server.store.record.scope import acting_in
