@@ -21,6 +21,7 @@ from talweg.server.concurrency.threads import started_threads
 from talweg.server.errors import DatabaseUnavailable, PortTaken
 from talweg.server.identity.configured import server_credentials
 from talweg.server.limits import connections
+from talweg.server.limits.addresses import ConnectionsByAddress
 from talweg.server.limits.under_way import CallLimits
 from talweg.server.parts import SERVICES, Duty, Parts
 from talweg.server.queueing.outage import Outage
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 _GRACE_S = 5.0
 _WATCH_CHECK_S = 1.0
 _HEALTH_CHECK_S = 2.0
+_CONNECTIONS_CHECK_S = 1.0
 _RESTART_S = 1.0
 _LISTENER_CHECK_S, _LISTENER_PATIENCE_S, _MOST_SILENT = 5.0, 10.0, 3
 _SILENT_STATUS = 70
@@ -97,7 +99,8 @@ class Server:
         self.address = self._listen()
         await self._grpc.start()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
-        for duty in (*self.parts.duties, self._check_watchers, self._check_health):
+        duties = (self._check_watchers, self._check_health, self._check_connections)
+        for duty in (*self.parts.duties, *duties):
             self._duties.append(asyncio.create_task(self._keep(duty)))
         # Jobs may have been waiting since before this server.
         self.parts.dispatcher.wake()
@@ -179,6 +182,23 @@ class Server:
             else:
                 outage.passed()
             await self._set_health(status)
+
+    async def _check_connections(self) -> None:
+        port = self.address.rpartition(":")[2]
+        if not port.isdecimal():
+            # A socket of this machine, whose callers have no address.
+            await asyncio.Event().wait()
+        found = ConnectionsByAddress(int(port), self._settings.max_connections)
+        while True:
+            await asyncio.sleep(_CONNECTIONS_CHECK_S)
+            for host, number in (await asyncio.to_thread(found.shed)).items():
+                log.warning(
+                    "%s had %d connections too many, which were closed: TALWEG_MAX_CONNECTIONS "
+                    "allows %d",
+                    host,
+                    number,
+                    self._settings.max_connections,
+                )
 
     async def check_listener(self) -> None:
         """End this process once its port is silent for good; for one that is started anew."""

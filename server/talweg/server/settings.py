@@ -105,6 +105,9 @@ class Settings:
     max_watches: int = 500
     """TALWEG_MAX_WATCHES: jobs and sweeps that callers of one address may watch at once."""
 
+    max_connections: int = 1_000
+    """TALWEG_MAX_CONNECTIONS: connections of one address, but for those from this machine."""
+
     max_calls: int = CallLimits.calls
     """TALWEG_MAX_CALLS: calls of one address that may be under way at once, watches included."""
 
@@ -170,6 +173,7 @@ class Settings:
         _at_least("INGEST_MEMORY_BYTES", self.ingest_memory_bytes, _LEAST_MEMORY)
         _at_least("INGEST_SECONDS", self.ingest_time, one_second)
         _at_least("PREDICT_SECONDS", self.predict_time, one_second)
+        _at_least("MAX_CONNECTIONS", self.max_connections, 1)
         _at_least("MAX_CALLS", self.max_calls, 1)
         _at_least("SLOW_READER_SECONDS", self.slow_reader, one_second)
         _at_least("READS_PER_SECOND", self.reads_per_second, 0)
@@ -250,6 +254,7 @@ class Settings:
             max_lost_attempts=_whole(values, "TALWEG_MAX_LOST_ATTEMPTS", cls.max_lost_attempts),
             idle=_seconds(values, "TALWEG_IDLE_SECONDS", cls.idle),
             max_watches=_whole(values, "TALWEG_MAX_WATCHES", cls.max_watches),
+            max_connections=_whole(values, "TALWEG_MAX_CONNECTIONS", cls.max_connections),
             max_calls=_whole(values, "TALWEG_MAX_CALLS", cls.max_calls),
             slow_reader=_seconds(values, "TALWEG_SLOW_READER_SECONDS", cls.slow_reader),
             reads_per_second=_whole(values, "TALWEG_READS_PER_SECOND", cls.reads_per_second),
