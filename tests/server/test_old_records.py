@@ -179,7 +179,9 @@ async def data_of_projects(rules: Rules, version: str) -> None:
     with acting_in("vision"), rules.database.read() as connection:
         shared = stored_datasets.find(connection, DatasetName("shared"))
         assert (shared.digest, shared.project, shared.stored_in) == (digest, "vision", "default")
-        assert stored_datasets.at_root(connection, "vision", [digest]) == [digest]
+        assert stored_datasets.at_root(connection, "vision", [DatasetName("shared", digest)]) == [
+            digest
+        ]
     with rules.database.write() as tx:
         assert stored_datasets.begin_removing(tx, 10) == [("ef" * 32, "default")]
 

@@ -1,5 +1,6 @@
 """The content of data sets in the blob store: where it lies, and when it goes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from talweg.server.services.stored_datasets.views import row_of
 from talweg.server.store import stored_datasets
 from talweg.server.store.record import schema
 from talweg.server.store.record.scope import acting_in
+from talweg.spec.stored import DatasetName
 from talweg.v1.stored_datasets_pb2 import StoredDataset
 
 
@@ -57,13 +59,15 @@ async def test_content_lies_and_goes_with_its_project(rules: Rules, tmp_path: An
     root = tmp_path / "blobs" / "datasets" / info.digest
     own = tmp_path / "blobs" / "projects" / "vision" / "datasets" / info.digest
 
-    async def store(project: str) -> None:
-        with acting_in(project):
-            await storage.store(row_of("one", "key", info), described(info, tmp_path), data)
+    one = DatasetName("one", info.digest)
 
-    async def remove(project: str) -> None:
+    async def store(project: str, name: str = "one") -> None:
         with acting_in(project):
-            await service.delete("one", force=False)
+            await storage.store(row_of(name, "key", info), described(info, tmp_path), data)
+
+    async def remove(project: str, name: str = "one") -> None:
+        with acting_in(project):
+            await service.delete(name, force=False)
 
     await store("default")
     await store("vision")
@@ -72,22 +76,30 @@ async def test_content_lies_and_goes_with_its_project(rules: Rules, tmp_path: An
     await remove("default")
     assert not root.exists()
     assert own.exists()
-    # One of before, which the root holds for both, until it is stored anew.
+    # One of before, which the root holds for both, until it is deleted and stored anew.
     await store("default")
     with rules.database.write() as tx:
         tx.connection.execute(update(schema.stored_datasets).values(stored_in="default"))
     await storage.remove_unreferenced()
     with rules.database.read() as connection:
-        assert stored_datasets.at_root(connection, "vision", [info.digest]) == [info.digest]
-        assert stored_datasets.at_root(connection, "speech", [info.digest]) == []
+        assert stored_datasets.at_root(connection, "vision", [one]) == [info.digest]
+        assert stored_datasets.at_root(connection, "speech", [one]) == []
     await remove("default")
     assert root.exists(), "vision reads it there"
+    # Jobs that have begun were sent there: the same content again leaves it as it is.
     await store("vision")
-    with rules.database.read() as connection:
-        assert stored_datasets.at_root(connection, "vision", [info.digest]) == []
     await storage.remove_unreferenced()
-    assert not root.exists()
+    assert root.exists()
+    assert not own.exists()
+    # Under another name it lies in the project's part, and each is looked for where it lies.
+    await store("vision", "two")
+    with rules.database.read() as connection:
+        assert stored_datasets.at_root(connection, "vision", [one]) == [info.digest]
+        assert stored_datasets.at_root(connection, "vision", [replace(one, name="two")]) == []
     await remove("vision")
+    assert not root.exists()
+    assert own.exists()
+    await remove("vision", "two")
     assert not own.exists()
 
 

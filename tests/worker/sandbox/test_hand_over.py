@@ -15,7 +15,7 @@ import pytest
 from tests.worker._jobs import tiny_spec
 
 from talweg.blobs import Blobs, job_blobs
-from talweg.spec.stored import stored_digests
+from talweg.spec.stored import DatasetName, stored_versions
 from talweg.worker.confinement import landlock, namespaces
 from talweg.worker.confinement.confining import confine
 from talweg.worker.confinement.environment import cleaned
@@ -238,10 +238,11 @@ def test_a_job_reads_what_its_spec_names(tmp_path: Path) -> None:
     assert set(inputs.readable(spec, old)) == {tmp_path / name for name in names}
     spec.weights.ClearField("job")
     spec.weights.stored = f"datasets/start@{other}"
-    assert stored_digests(spec) == {digest, other}
+    mine, start = DatasetName("mine", digest), DatasetName("start", other)
+    assert stored_versions(spec) == {mine, start}
     # Whoever has forged a digest gets no folder for it.
     spec.dataset.stored.digest = "../.."
-    assert stored_digests(spec) == {other}
+    assert stored_versions(spec) == {start}
 
 
 def test_plugins_enter_the_sandbox_and_limits_follow_the_spec(tmp_path: Path) -> None:

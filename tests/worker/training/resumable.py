@@ -184,7 +184,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "segmentation": {
         "task": "segmentation",
-        "dataset": {"digit_scenes": {"num_samples": 24}},
+        "dataset": {"digit_scenes": {"num_samples": 28}},
         "model": {"unet": {"channels": [4, 8], "patch": 2}},
         "loss": "dice",
         "training": {"steps": 16, "batch_size": 4, "log_every_steps": 2},
@@ -211,14 +211,14 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "detection": {
         "task": "detection",
-        "dataset": {"digit_scenes": {"num_samples": 24}},
+        "dataset": {"digit_scenes": {"num_samples": 28}},
         "model": {"detector": {"channels": [8]}},
         "loss": "detection",
         "training": {"steps": 16, "batch_size": 2, "accumulation": 2, "log_every_steps": 2},
     },
     "three heads, weights that learn": {
         "task": {"multitask": {"heads": ["segmentation", "depth", "detection"]}},
-        "dataset": {"digit_scenes": {"num_samples": 24}},
+        "dataset": {"digit_scenes": {"num_samples": 28}},
         "model": {"multi_head": {"trunk": {"unet": {"channels": [4], "patch": 4}}}},
         "loss": {"gradnorm": {"losses": ["ce_dice", "mae", "detection"]}},
         "training": {"steps": 16, "batch_size": 4, "log_every_steps": 2},

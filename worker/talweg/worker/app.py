@@ -18,7 +18,10 @@ from typing import Any
 
 import safetensors.torch  # noqa: F401  as below: once, in the parent
 import sklearn.datasets  # noqa: F401  as above
+import sklearn.linear_model  # noqa: F401  as above
 import sklearn.model_selection  # noqa: F401  as above
+import sklearn.neighbors  # noqa: F401  as above
+import sklearn.pipeline  # noqa: F401  as above
 import torch
 import torch._dynamo  # noqa: F401  the first optimizer would take a second to import it
 from celery import Celery, signals

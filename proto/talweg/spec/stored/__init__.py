@@ -7,7 +7,7 @@ by are the shapes that it trains on.
 from talweg.spec.stored.facts import facts_of
 from talweg.spec.stored.features import MISSING_TEXTS, Feature, Kind, features_of, is_like_id
 from talweg.spec.stored.measured import measured_in, task_for
-from talweg.spec.stored.names import DatasetName, dataset_label, is_dataset_name, stored_digests
+from talweg.spec.stored.names import DatasetName, dataset_label, is_dataset_name, stored_versions
 from talweg.spec.stored.parts import PARTS, part_named
 from talweg.spec.stored.roles import Roles, roles_of, split_column
 from talweg.spec.stored.weights import name_weights
@@ -29,6 +29,6 @@ __all__ = [
     "part_named",
     "roles_of",
     "split_column",
-    "stored_digests",
+    "stored_versions",
     "task_for",
 ]

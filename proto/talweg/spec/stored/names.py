@@ -56,14 +56,14 @@ def dataset_label(data: Dataset | StoredData) -> str:
     return f"{name}@{digest[:_SHORT]}" if digest else name
 
 
-def stored_digests(spec: JobSpec) -> set[str]:
-    """Return the digests of the stored data sets that a job reads: data, and starting weights.
+def stored_versions(spec: JobSpec) -> set[DatasetName]:
+    """Return the stored data sets that a job reads: data, and starting weights.
 
     Args:
         spec: As the server has completed it.
     """
-    digests = [spec.dataset.stored.digest]
-    if (weights := DatasetName.parse(spec.weights.stored)) is not None:
-        digests.append(weights.digest)
-    # Names of folders are made of them.
-    return {digest for digest in digests if is_sha256(digest)}
+    named = [DatasetName.parse(spec.weights.stored)]
+    if (data := DatasetName.parse(spec.dataset.stored.name)) is not None:
+        named.append(DatasetName(data.name, spec.dataset.stored.digest))
+    # Names of folders are made of their digests.
+    return {each for each in named if each is not None and is_sha256(each.digest)}

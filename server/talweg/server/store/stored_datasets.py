@@ -37,7 +37,8 @@ def insert_version(tx: Transaction, row: StoredDatasetRow) -> StoredDatasetRow:
     Args:
         tx: A transaction.
         row: The version; number and times are set here. Where there is one of its content, that
-            takes over how its file was read and where its content lies.
+            takes over how its file was read. Its content stays where it lies: jobs may have been
+            told so.
 
     Returns:
         The row as it is now.
@@ -57,14 +58,12 @@ def insert_version(tx: Transaction, row: StoredDatasetRow) -> StoredDatasetRow:
         if newest is not None and newest.seq == before.seq:
             time = before.update_time
         # Its bytes may be others, such as other ends of lines: these are known from now on.
-        now = replace(before, update_time=time, read_key=row.read_key, stored_in=row.stored_in)
+        now = replace(before, update_time=time, read_key=row.read_key)
         if now != before:
             change = update(table).where(*same)
-            connection.execute(
-                change.values(update_time=time, read_key=row.read_key, stored_in=row.stored_in)
-            )
-        if now.stored_in != before.stored_in:
-            note_if_free(tx, Content(before.digest, before.stored_in))
+            connection.execute(change.values(update_time=time, read_key=row.read_key))
+        if row.stored_in != now.stored_in:
+            note_if_free(tx, Content(row.digest, row.stored_in))
         return now
     row = replace(row, create_time=tx.now, update_time=time)
     columns = {field: value for field, value in vars(row).items() if field != "seq"}
@@ -210,17 +209,17 @@ def readers(connection: Connection, names: Sequence[str]) -> Mapping[str, bool]:
     return {job_name(id_): state in ENDED for id_, state in connection.execute(statement)}
 
 
-def at_root(connection: Connection, project: str, digests: Collection[str]) -> list[str]:
-    """Return of which data sets of a project the content lies at the root of the blob store.
+def at_root(connection: Connection, project: str, versions: Collection[DatasetName]) -> list[str]:
+    """Return the digests of a project's data sets whose content lies at the blob store's root.
 
     Args:
         connection: To read by.
         project: Any but `default`.
-        digests: Of the data sets in question.
+        versions: The data sets in question: another of the same content may lie elsewhere.
     """
     statement = select(table.c.digest).where(
         table.c.project == project,
-        table.c.digest.in_(list(digests)),
+        or_(*(and_(table.c.name == v.name, table.c.digest == v.digest) for v in versions)),
         table.c.stored_in == DEFAULT_PROJECT,
     )
     return sorted(set(connection.scalars(statement)))

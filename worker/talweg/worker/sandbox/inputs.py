@@ -12,7 +12,7 @@ from pathlib import Path
 
 from talweg.blobs import Blobs, UnsafePathError, read_artifacts
 from talweg.spec import job_models
-from talweg.spec.stored import stored_digests
+from talweg.spec.stored import stored_versions
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data.stored.cache import DamagedDataError, folder_of
 from talweg.worker.data.stored.opening import files_of
@@ -29,7 +29,7 @@ def readable(spec: JobSpec, blobs: Blobs) -> Iterator[Path]:
         spec: Filled.
         blobs: The store as the job sees it.
     """
-    folders = [folder_of(digest) for digest in stored_digests(spec)]
+    folders = [folder_of(each.digest) for each in stored_versions(spec)]
     if spec.weights.job:
         folders.append(f"{spec.weights.job}/artifacts")
     folders += (f"{model.job}/model" for _, model in job_models(spec))
@@ -54,7 +54,7 @@ def fetch(spec: JobSpec, blobs: Blobs, target: Path) -> None:
         StoreAwayError: The store does not answer.
     """
     try:
-        for digest in stored_digests(spec):
+        for digest in {each.digest for each in stored_versions(spec)}:
             with suppress(FileNotFoundError, DamagedDataError), files_of(blobs, digest) as folder:
                 _copy(folder, target / folder_of(digest))
         for blob in _files_of_jobs(spec, blobs):

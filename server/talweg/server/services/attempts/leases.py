@@ -31,7 +31,7 @@ from talweg.server.store.record.rows import JobRow
 from talweg.spec import escape_control, is_sha256
 from talweg.spec.identity.projects import DEFAULT_PROJECT
 from talweg.spec.states import ENDED
-from talweg.spec.stored import stored_digests
+from talweg.spec.stored import stored_versions
 from talweg.v1.jobs_pb2 import Environment, Job, Outcome
 
 MAX_CLAIM = 100
@@ -129,9 +129,9 @@ class LeaseService:
 
     async def root_digests(self, row: JobRow) -> Sequence[str]:
         """Return of which data sets that a job reads the content lies at the blob store's root."""
-        if row.project == DEFAULT_PROJECT or not (digests := stored_digests(row.job_spec)):
+        if row.project == DEFAULT_PROJECT or not (versions := stored_versions(row.job_spec)):
             return ()
-        return await self._database.reading(stored_datasets.at_root, row.project, digests)
+        return await self._database.reading(stored_datasets.at_root, row.project, versions)
 
     async def report(self, lease: LeaseClaim, report: Report) -> CancelOrder | PauseOrder | None:
         """Renew a lease and append what happened, once, however often it is sent.

@@ -196,6 +196,8 @@ def _record_again(tx: Transaction, plan: UploadPlan) -> StoredDatasetRow | None:
     # Another call may be about to delete it.
     if not stored_datasets.keep(tx, [f"datasets/{known.name}@{known.digest}"]):
         return None
+    # It may have been deleted, and stored elsewhere, before that.
+    known = stored_datasets.read_before(tx.connection, plan.read_key) or known
     info = info_of(known)
     info.file_name, info.source_uri = plan.file_name, plan.source_uri
     row = row_of(plan.name, plan.read_key, info)
