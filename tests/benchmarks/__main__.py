@@ -12,6 +12,7 @@ from tests.benchmarks import (
     load,
     loop,
     losses,
+    opening,
     replay,
     service,
     spikes,
@@ -44,6 +45,7 @@ def main() -> None:
             *load.measure(),
             *sweeps.measure(),
             *uploads.measure(),
+            *opening.measure(),
         ]
     )
     text = f"# Speed\n\nWritten by `make bench`: {machine}.\n\n{table}\n"
