@@ -3,6 +3,7 @@
 Run with `make bench`, or alone: `python -m tests.benchmarks.sweeps`.
 """
 
+import asyncio
 import statistics
 import tempfile
 import time
@@ -14,12 +15,18 @@ from tests.benchmarks.table import Row, render
 from tests.integration.stack import start_stack, tiny_spec
 
 from talweg.client import Client
+from talweg.client.sweeps._files import sweep_of
+from talweg.server.services.search.asking import AskingService
+from talweg.server.services.search.process import SearchProcess
+from talweg.spec.sweeps import Plan, check_sweep, fill_sweep
+from talweg.v1.options_pb2 import Goal
 
 NUM_JOBS = 1_000
 NUM_PAIRS = 5
 PACE_GOAL = 0.9
 AGAIN_GOAL = 2.0
 GRID_GOAL = 1.0
+NUM_ASKED, ASKED_GOAL_MS = 200, 5
 # Asked more often, the server would be busy with the question.
 _POLL_S = 0.25
 
@@ -108,6 +115,39 @@ def grid(client: Client) -> Row:
     )
 
 
+async def asked() -> Row:
+    """The time that one setting more takes, by each algorithm that looks at no results."""
+    spec = _sweep(0)
+    rate = {"path": "optimizer.adamw.learning_rate"}
+    listed = [{**rate, "values": [1e-4 * number for number in range(1, NUM_ASKED + 1)]}]
+    drawn = [{**rate, "log_uniform": {"low": 1e-4, "high": 1e-1}}]
+    process = SearchProcess()
+    asking, found = AskingService(process), []
+    for name, space in (("grid", listed), ("random", drawn), ("qmc", drawn)):
+        fields: dict[str, Any] = {"space": space, "algorithm": {name: {}}}
+        if space is drawn:
+            fields["trials"] = NUM_ASKED
+        message = fill_sweep(sweep_of({**spec, **fields}))
+        assert not check_sweep(message)
+        plan, seconds = Plan(message), []
+        # The first question starts the process, where there is one.
+        await asking.settings(plan, [1], {}, goal=Goal.MINIMIZE)
+        for number in range(1, NUM_ASKED + 1):
+            started = time.perf_counter()
+            (setting,) = await asking.settings(plan, [number], {}, goal=Goal.MINIMIZE)
+            seconds.append(time.perf_counter() - started)
+            assert setting
+        found.append((name, 1000 * statistics.median(seconds)))
+    await process.close()
+    return Row(
+        "a setting asked for, median",
+        ", ".join(f"{name} {ms:.2f} ms" for name, ms in found),
+        goal=f"{ASKED_GOAL_MS} ms",
+        met=max(ms for _, ms in found) <= ASKED_GOAL_MS,
+        remark=f"of {NUM_ASKED}, one by one",
+    )
+
+
 def measure() -> list[Row]:
     """Return all figures of sweeps."""
     with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +155,7 @@ def measure() -> list[Row]:
         try:
             with Client(stack.address) as client:
                 _plain(client, 100)  # Programs that still start would count.
-                return [*pace(client), grid(client)]
+                return [*pace(client), grid(client), asyncio.run(asked())]
         finally:
             stack.stop()
 
