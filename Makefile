@@ -8,9 +8,9 @@ ONCE :=
 DATA := .talweg
 BATCH := client/examples/diabetes_losses.yaml
 # Four processes on two cores, since tests wait for programs that they have started. Tests of one module
-# share their fixtures, so they stay together, and tests/conftest.py keeps modules together that share a
-# stack. Long modules come first as they are collected. The tests start hundreds of programs, each of which
-# would compile the whole source if none could keep its byte code.
+# share their fixtures, so they stay together. tests/conftest.py keeps modules together that share a stack,
+# and puts the longest first. The tests start hundreds of programs, each of which would compile the whole
+# source if none could keep its byte code.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -q -n 4 --dist loadscope \
 	--no-loadscope-reorder
 
