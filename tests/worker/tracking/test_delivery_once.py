@@ -28,7 +28,9 @@ from talweg.worker.tracking.delivery import Delivery
 from talweg.worker.tracking.job_delivery import home
 
 
+@pytest.mark.parametrize("lost", ["/logged-models", "/runs/outputs"])
 def test_a_run_or_a_model_whose_answer_is_lost_is_not_made_twice(
+    lost: str,
     jobs: Jobs,
     settings: Settings,
     tracking: mlflow.MlflowClient,
@@ -47,7 +49,7 @@ def test_a_run_or_a_model_whose_answer_is_lost_is_not_made_twice(
             writer.flush()
             wait_until(lambda: jobs.get(name).tracking.run_id, timeout=60, what="a run")
             assert not proxy.loses
-            proxy.loses = "/logged-models"
+            proxy.loses = lost
             keep_network(writer, spec)
             jobs.finish(assignment, SUCCEEDED)
             writer.end(state="SUCCEEDED")
@@ -61,6 +63,9 @@ def test_a_run_or_a_model_whose_answer_is_lost_is_not_made_twice(
         [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
     )
     assert model.status == "READY"
+    assert run.outputs is not None
+    assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
+    assert tracking.list_logged_model_artifacts(model.model_id)
 
 
 @pytest.mark.parametrize("holds_something", [False, True])

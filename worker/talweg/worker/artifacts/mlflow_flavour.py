@@ -36,10 +36,19 @@ class _OnCpu:
 
     __name__ = "mlflow.pytorch"
 
-    def __init__(self) -> None:
+    def __init__(self, run_id: str | None = None) -> None:
+        self._run_id = run_id
         self.is_saved = False
 
-    def save_model(self, path: str, mlflow_model: Model, **arguments: Any) -> None:
+    def save_model(
+        self,
+        path: str,
+        mlflow_model: Model,
+        *,
+        validate_serving_input: bool = False,  # noqa: ARG002 - meant for Model.log alone
+        **arguments: Any,
+    ) -> None:
+        mlflow_model.run_id = self._run_id
         code = [talweg_model.__file__, talweg_outputs.__file__, talweg_table.__file__]
         mlflow.pytorch.save_model(
             path=path, mlflow_model=mlflow_model, code_paths=code, **arguments
@@ -70,11 +79,12 @@ class _Made:
 
     __name__ = _OnCpu.__name__
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self._folder, self._run_id = folder, run_id
         self.is_saved = False
 
     def save_model(self, path: str, mlflow_model: Model, **_: Any) -> None:
+        mlflow_model.run_id = self._run_id
         shutil.copytree(self._folder, path)
         made = Model.load(path)
         mlflow_model.flavors = made.flavors
@@ -105,7 +115,7 @@ def log_model(
     Args:
         model: In evaluation mode, on the CPU, float32 (N, …) to float32 (N, …).
         example: At least two inputs: MLflow would fix the size of a batch of one.
-        run_id: The job's run.
+        run_id: The job's run, which names the model as its output already.
         model_id: Of the logged model to fill; filled again it is the same.
         tracking_uri: MLflow's address.
 
@@ -115,8 +125,7 @@ def log_model(
     """
     metadata, arguments = _described(model, example)
     _log(
-        _OnCpu(),
-        run_id=run_id,
+        _OnCpu(run_id),
         model_id=model_id,
         tracking_uri=tracking_uri,
         metadata=metadata,
@@ -129,21 +138,14 @@ def log_made(folder: Path, *, run_id: str, model_id: str, tracking_uri: str) -> 
 
     Args:
         folder: Where it is.
-        run_id: The job's run.
+        run_id: The job's run, which names the model as its output already.
         model_id: Of the logged model to fill.
         tracking_uri: MLflow's address.
 
     Raises:
         UploadError: MLflow or its store has failed.
     """
-    _log(
-        _Made(folder),
-        run_id=run_id,
-        model_id=model_id,
-        tracking_uri=tracking_uri,
-        # Else MLflow would load it.
-        validate_serving_input=False,
-    )
+    _log(_Made(folder, run_id), model_id=model_id, tracking_uri=tracking_uri)
 
 
 def _described(model: Predictor, example: Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -174,18 +176,19 @@ def _described(model: Predictor, example: Tensor) -> tuple[dict[str, Any], dict[
     }
 
 
-def _log(
-    flavor: _OnCpu | _Made, *, run_id: str, model_id: str, tracking_uri: str, **arguments: Any
-) -> None:
+def _log(flavor: _OnCpu | _Made, *, model_id: str, tracking_uri: str, **arguments: Any) -> None:
     mlflow.set_tracking_uri(tracking_uri)
     try:
+        # Of no run: MLflow would name the model as the run's output, which it takes only once, and
+        # read all points of the run to link those of step 0.
         Model.log(
             artifact_path=None,
             flavor=flavor,
             flavor_name="pytorch",
             name=NAME,
-            run_id=run_id,
             model_id=model_id,
+            # Else MLflow would load the model, and only log what it finds.
+            validate_serving_input=False,
             **arguments,
         )
     except Exception as exc:

@@ -17,7 +17,6 @@ from mlflow.entities import (
     DatasetInput,
     InputTag,
     LifecycleStage,
-    LoggedModelStatus,
     Metric,
     Param,
     Run,
@@ -35,15 +34,14 @@ from talweg.spec.tracking import run_page
 from talweg.worker.tracking.backends.backend import Backend, HttpBackend
 from talweg.worker.tracking.errors import RefusedError, RunDeletedError
 from talweg.worker.tracking.experiments import find_or_make_experiment
-from talweg.worker.tracking.outputs.labels import cut
+from talweg.worker.tracking.logged_models import LoggedModels
+from talweg.worker.tracking.outputs.labels import MAX_PARAM_LENGTH, MAX_TAG_LENGTH, cut
 from talweg.worker.tracking.outputs.training_data import TrainingData
 from talweg.worker.tracking.spool import Point
 
 MAX_METRICS = 1000
 MAX_PARAMS = 100
 MAX_ENTITIES = 1000
-MAX_PARAM_LENGTH = 6000
-MAX_TAG_LENGTH = 5000
 
 JOB_TAG, SWEEP_TAG, KIND_TAG = "talweg.job", "talweg.sweep", "talweg.kind"
 PROJECT_TAG = "talweg.project"
@@ -104,6 +102,8 @@ class Runs:
         self.tracking_uri = tracking_uri
         self.backend = backend or HttpBackend(tracking_uri)
         self._ask = self.backend.ask
+        self.models = LoggedModels(self._ask)
+        """The logged models of runs."""
         self._experiments: dict[str, str] = {}
         self._experiments_lock = threading.Lock()
         self._shared_views: set[tuple[str, str]] = set()
@@ -240,13 +240,8 @@ class Runs:
             return
         if run.data.tags.get(JOB_TAG) != job_id:
             raise RefusedError(f"run {run_id} is not of job {job_id}: it stays")
-        models = self._ask(
-            lambda client: client.search_logged_models(
-                [run.info.experiment_id], f"source_run_id = '{run_id}'"
-            )
-        )
-        for model in models:
-            self.delete_model(model.model_id)
+        for model in self.models.of_run(run_id, run.info.experiment_id):
+            self.models.delete(model.model_id)
             self.backend.remove_files(model.artifact_location)
         self.backend.remove_files(run.info.artifact_uri)
         self.delete(run_id)
@@ -320,74 +315,6 @@ class Runs:
     def log_file(self, run_id: str, file: Path, folder: str) -> None:
         """Store a file in a folder of the run's files."""
         self.backend.log_file(run_id, file, folder)
-
-    def create_model(self, run: RunId, *, name: str, params: Mapping[str, str]) -> str:
-        """Make an empty logged model that belongs to a run, and return its id.
-
-        Args:
-            run: The run.
-            name: What it is called.
-            params: By which it is told from others.
-        """
-        model = self._ask(
-            lambda client: client.create_logged_model(
-                run.experiment_id,
-                name=name,
-                source_run_id=run.run_id,
-                params={key: cut(value, MAX_PARAM_LENGTH) for key, value in params.items()},
-            )
-        )
-        model_id: str = model.model_id
-        return model_id
-
-    def link(
-        self,
-        run_id: str,
-        results: Mapping[str, tuple[int, int, float]],
-        *,
-        model_id: str,
-        data: TrainingData | None,
-    ) -> None:
-        """Say which logged model and which data metrics of a run are of.
-
-        The run holds these points already, and MLflow keeps each of them once.
-
-        Args:
-            run_id: The run.
-            results: Step, time and value of metrics, by name, as they were sent.
-            model_id: The logged model.
-            data: The data, if known.
-        """
-        metrics = [
-            Metric(
-                name,
-                value,
-                time,
-                step,
-                model_id=model_id,
-                dataset_name=data.name if data is not None else None,
-                dataset_digest=data.digest if data is not None else None,
-                run_id=run_id,
-            )
-            for name, (step, time, value) in results.items()
-        ]
-        if metrics:
-            self._ask(lambda client: client.log_batch(run_id, metrics=metrics))
-
-    def find_models(self, run: RunId) -> list[str]:
-        """Return the ids of the run's logged models that are still empty, the oldest first."""
-        models = self._ask(
-            lambda client: client.search_logged_models(
-                [run.experiment_id],
-                f"source_run_id = '{run.run_id}'",
-                order_by=[{"field_name": "creation_timestamp", "ascending": True}],
-            )
-        )
-        return [model.model_id for model in models if model.status == LoggedModelStatus.PENDING]
-
-    def delete_model(self, model_id: str) -> None:
-        """Delete a logged model that nobody needs."""
-        self._ask(lambda client: client.delete_logged_model(model_id))
 
     def close(self, run_id: str, *, status: str, end_ms: int) -> None:
         """End a run.

@@ -132,9 +132,9 @@ def close_surplus(
     if now_ms() - state.unanswered_ms < 1000 * AT_WORK_S:
         return False
     runs.put_away_others(run, tags={JOB_TAG: job_id}, name=job_id)
-    for model_id in runs.find_models(run):
+    for model_id in runs.models.find_empty(run.run_id, run.experiment_id):
         if model_id != state.model_id:
-            runs.delete_model(model_id)
+            runs.models.delete(model_id)
             log.warning("%s: second empty model %s: deleted", job_id, model_id)
     state.unanswered = 0
     save()

@@ -22,6 +22,8 @@ _MOST_WARNINGS = 10
 # What `houses@1a2b3c4d` says, and what the server found out about it.
 _TOLD_BY_THE_LABEL = ("dataset.stored.name", "dataset.stored.digest", "dataset.stored.facts")
 
+MAX_PARAM_LENGTH, MAX_TAG_LENGTH = 6000, 5000
+"""What MLflow takes of a value."""
 Results = Mapping[str, tuple[int, int, float]]
 """The last values of metrics with step and time in milliseconds, by name."""
 

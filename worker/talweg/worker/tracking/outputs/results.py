@@ -208,6 +208,7 @@ def _send_model(
         state.model_id = _find_or_create_model(spec, run, runs, state, save)
         state.creating_model = False
         save()
+    runs.models.add_output(run.run_id, state.model_id)
     to = {
         "run_id": run.run_id,
         "model_id": state.model_id,
@@ -226,17 +227,19 @@ def _send_model(
         with uploading():
             raise exc.__cause__ or exc from None
     data = training_data(spec, attempt.data) if attempt.data is not None else None
-    runs.link(run.run_id, attempt.results, model_id=state.model_id, data=data)
+    runs.models.link(run.run_id, attempt.results, model_id=state.model_id, data=data)
 
 
 def _find_or_create_model(
     spec: JobSpec, run: RunId, runs: Runs, state: DeliveryState, save: Callable[[], None]
 ) -> str:
     if state.creating_model:
-        model_ids = runs.find_models(run)
+        model_ids = runs.models.find_empty(run.run_id, run.experiment_id)
         state.unanswered_ms = now_ms()
         if model_ids:
             state.unanswered = max(0, state.unanswered - 1)
             return model_ids[0]
     with state.asking("creating_model", save):
-        return runs.create_model(run, name=model_name(spec), params=model_params(spec))
+        return runs.models.create(
+            run.run_id, run.experiment_id, name=model_name(spec), params=model_params(spec)
+        )

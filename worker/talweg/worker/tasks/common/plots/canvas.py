@@ -72,7 +72,8 @@ def bare_figure(height: float) -> Figure:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure."""
-    figure.savefig(path, dpi=_DPI)
+    # Figure.savefig would draw it twice, once to learn how large it is.
+    FigureCanvasAgg(figure).print_png(path)  # type: ignore[no-untyped-call]
 
 
 def short(name: str) -> str:
