@@ -16,6 +16,11 @@ _GONE = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 _REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "NOT_IMPLEMENTED"}
 _FORBIDDEN = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
 _REFUSED_STATUSES = {400, 404, 405, 413, 422}
+# MLflow answers all but one of SQLAlchemy's errors as bad requests: also that the database's
+# connections are used up or were closed. They end with a link to their kind, by which only a wrong
+# value and a broken constraint are of what was sent.
+_OF_DATABASE = re.compile(r"sqlalche\.me/e/\d+/(\w+)")
+_OF_WHAT_WAS_SENT = {"9h9h", "gkpj"}
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 
@@ -59,11 +64,17 @@ def answered(error: MlflowException) -> TrackingError:
         return RunGoneError(message)
     if code in _GONE:
         return RunGoneError(message)
-    if code in _REFUSED:
+    if code in _REFUSED and not _is_of_database(message):
         return RefusedError(message)
     if code in _FORBIDDEN:
         return TrackingAwayError(message)
     return TrackingBusyError(message)
+
+
+def _is_of_database(message: str) -> bool:
+    """Return whether MLflow's database failed, and not at what was sent."""
+    kinds = _OF_DATABASE.findall(message)
+    return bool(kinds) and kinds[-1] not in _OF_WHAT_WAS_SENT
 
 
 @contextmanager
