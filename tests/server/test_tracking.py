@@ -109,3 +109,6 @@ async def test_a_worker_that_names_no_spool_is_not_waited_for(rules: Rules) -> N
     run = TrackingRun(run_id="r", missing="a\x1b[31m")
     with pytest.raises(InvalidRequest, match="missing"):
         await rules.tracking.set_run(row.name, expected="", run=run)
+    run = TrackingRun(run_id="r", left_out="a\x1b[31m")
+    with pytest.raises(InvalidRequest, match="left_out"):
+        await rules.tracking.set_run(row.name, expected="", run=run)

@@ -903,12 +903,15 @@ class TrackingRun(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run's id in MLflow."""
     experiment_id: _builtins.str
     """The id of its experiment in MLflow."""
     complete: _builtins.bool
-    """All results have been delivered, from every machine that ran an attempt, apart from `missing`."""
+    """All results have been delivered, from every machine that ran an attempt, apart from `missing` and
+    `left_out`.
+    """
     url: _builtins.str
     """URL of the run's page, if the tracking server has one."""
     missing: _builtins.str
@@ -917,6 +920,8 @@ class TrackingRun(_message.Message):
     """
     deleted: _builtins.bool
     """The run was deleted in MLflow before all results had arrived there: the others were dropped."""
+    left_out: _builtins.str
+    """What will not arrive, such as "model: ...", with the reason: MLflow refused it, or it could not be made."""
     def __init__(
         self,
         *,
@@ -926,10 +931,11 @@ class TrackingRun(_message.Message):
         url: _builtins.str = ...,
         missing: _builtins.str = ...,
         deleted: _builtins.bool = ...,
+        left_out: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "deleted", b"deleted", "experiment_id", b"experiment_id", "missing", b"missing", "run_id", b"run_id", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "deleted", b"deleted", "experiment_id", b"experiment_id", "left_out", b"left_out", "missing", b"missing", "run_id", b"run_id", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

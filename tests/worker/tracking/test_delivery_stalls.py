@@ -166,7 +166,8 @@ def test_a_lost_part_of_a_run_does_not_cost_the_rest(
     (run,) = runs_of(tracking, spec, assignment.lease.job)
     assert steps_of(tracking, run, "train/loss") == list(range(1, 21))
     assert run.info.status == "FINISHED"
-    assert "MLflow refuses the data: no such thing" in caplog.text
+    assert "data is left out: no such thing" in caplog.text
+    assert jobs.get(assignment.lease.job).tracking.left_out == "data: no such thing"
 
 
 @pytest.mark.parametrize("call", ["log_artifact", "log_model_artifacts"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -291,7 +292,9 @@ def test_what_cannot_be_made_does_not_keep_the_figures(
     assert run.data.metrics["train/loss"] == 0.2
     names = {item.path for item in tracking.list_artifacts(run.info.run_id)}
     assert {"job.yaml", "plots"} <= names
-    assert jobs.get(assignment.lease.job).tracking.complete
+    tracked = jobs.get(assignment.lease.job).tracking
+    assert tracked.complete
+    assert re.fullmatch("model: it could not be made: .*header.*", tracked.left_out)
     assert results.WEIGHTS_FOLDER in names
 
 

@@ -167,6 +167,7 @@ class Record:
         url: str = "",
         complete: bool = False,
         missing: str = "",
+        left_out: str = "",
         deleted: bool = False,
     ) -> RunId | None:
         """Say which run holds the job's results, unless the record holds another by now.
@@ -178,6 +179,7 @@ class Record:
             url: The run's page; one that the record would refuse is left out.
             complete: All results have arrived, or nobody waits for the others.
             missing: Which have not; empty for none.
+            left_out: What will not arrive, and why; empty for nothing.
             deleted: Somebody deleted the run before they had.
 
         Returns:
@@ -195,6 +197,7 @@ class Record:
                 url=url,
                 complete=complete,
                 missing=missing,
+                left_out=left_out,
                 deleted=deleted,
             ),
         )

@@ -73,6 +73,8 @@ def _show_job(shown: Job, metrics: JobMetrics, *, as_json: bool) -> None:
     tracking = shown.message.tracking
     if tracking.missing:
         say(f"Missing in MLflow: {tracking.missing}")
+    if tracking.left_out:
+        say(f"Left out: {tracking.left_out}")
     if tracking.deleted:
         say("The run was deleted in MLflow before all results had arrived.")
 

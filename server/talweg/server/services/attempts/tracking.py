@@ -131,11 +131,12 @@ def check_run(run: TrackingRun) -> None:
                 "must be letters, digits, '.', '_' and '-', at most 200, starting with a letter "
                 f"or digit, but got {value[:100]!a}",
             )
-    if has_control(run.missing):
-        raise InvalidRequest.of(
-            "tracking.missing",
-            f"must not contain control characters, but got {run.missing[:100]!a}",
-        )
+    for field, value in (("missing", run.missing), ("left_out", run.left_out)):
+        if has_control(value):
+            raise InvalidRequest.of(
+                f"tracking.{field}",
+                f"must not contain control characters, but got {value[:100]!a}",
+            )
     if run.url and not is_web_address(run.url):
         raise InvalidRequest.of(
             "tracking.url",

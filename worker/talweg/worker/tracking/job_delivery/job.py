@@ -30,7 +30,7 @@ from talweg.worker.tracking.job_delivery.removal import (
 from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.job_delivery.stored_files import StoredFiles
 from talweg.worker.tracking.outputs.labels import NOTE_TAG
-from talweg.worker.tracking.outputs.results import send_diagnoses, send_outputs
+from talweg.worker.tracking.outputs.results import NotMadeError, send_diagnoses, send_outputs
 from talweg.worker.tracking.outputs.training_data import training_data
 from talweg.worker.tracking.outputs.views import shared_view
 from talweg.worker.tracking.record import Record
@@ -123,17 +123,17 @@ class JobDelivery:
         self._state.save(self.folder)
 
     def _once(self, name: str, step: Callable[[], None]) -> None:
-        """Take a step that is taken once a run; a step that MLflow refuses is left out."""
+        """Take a step that is taken once a run; one that fails for good is left out."""
         if name in self._state.done:
             return
         try:
             step()
-        except RefusedError as exc:
-            log.error("%s: MLflow refuses the %s: %s", self.job_id, name, exc)
-        except RunGoneError as exc:
-            # Raises where it is the run that is gone, and not what belongs to it, such as a model.
-            self._runs.get(self._state.run_id)
-            log.error("%s: MLflow refuses the %s: %s", self.job_id, name, exc)
+        except (RefusedError, RunGoneError, NotMadeError) as exc:
+            if isinstance(exc, RunGoneError):
+                # Raises where it is the run that is gone, and not what belongs to it.
+                self._runs.get(self._state.run_id)
+            log.error("%s: %s is left out: %s", self.job_id, name, exc)
+            self._state.leave_out(name, exc)
         self._state.done.append(name)
         self._save()
 
@@ -395,6 +395,7 @@ class JobDelivery:
             url=self._runs.url(self._run),
             complete=True,
             missing=missing,
+            left_out=self._state.left_out_text,
             deleted=deleted,
         )
         if recorded is None:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.tracking.attempts import SpooledAttempt
@@ -118,7 +117,8 @@ class PointSender:
         may_go_on: Callable[[], bool] = lambda: True,
     ) -> bool:
         """Send all in one call; where MLflow refuses it, send each part alone."""
-        run_id = self._state().run_id
+        state = self._state()
+        run_id = state.run_id
         try:
             return self._runs.log(
                 run_id, points=points, params=params, tags=tags, may_go_on=may_go_on
@@ -128,11 +128,11 @@ class PointSender:
         for point in points:
             if not may_go_on():
                 return False
-            with suppress(RefusedError):
+            with state.leaving_out("metrics"):
                 self._runs.log(run_id, points=[point])
         for name, value in params.items():
-            with suppress(RefusedError):
+            with state.leaving_out(f"parameter {name}"):
                 self._runs.log(run_id, params={name: value})
-        with suppress(RefusedError):
+        with state.leaving_out("tags"):
             self._runs.log(run_id, tags=tags)
         return True

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from talweg.worker.tracking.errors import NothingDoneError, RefusedError, RunGoneError
+from talweg.worker.tracking.outputs.labels import cut
 from talweg.worker.tracking.spool import write_json
 
 FILE = "delivery.json"
 _FORMAT = 1
+# A line for people; the record takes some thousand bytes.
+_MOST_LEFT_OUT, _REASON_LENGTH = 5, 200
 
 
 @dataclass
@@ -50,6 +53,27 @@ class DeliveryState:
     """By attempt in another spool: since when it alone is missing."""
     model_id: str = ""
     """The logged model in MLflow; empty until one was begun."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """What will not arrive, such as "model", with the reason."""
+
+    def leave_out(self, what: str, error: Exception) -> None:
+        """Note that something will not arrive."""
+        if len(self.left_out) < _MOST_LEFT_OUT:
+            words = "".join(char if char.isprintable() else " " for char in str(error))
+            self.left_out[what] = cut(" ".join(words.split()), _REASON_LENGTH)
+
+    @contextmanager
+    def leaving_out(self, what: str) -> Iterator[None]:
+        """Go on without what MLflow refuses in the block, and note that."""
+        try:
+            yield
+        except RefusedError as exc:
+            self.leave_out(what, exc)
+
+    @property
+    def left_out_text(self) -> str:
+        """What will not arrive, in one line; empty for nothing."""
+        return "; ".join(f"{what}: {why}" for what, why in self.left_out.items())
 
     @contextmanager
     def asking(

@@ -46,6 +46,10 @@ log = logging.getLogger(__name__)
 _turn = threading.Lock()
 
 
+class NotMadeError(WorkerError):
+    """Outputs cannot be made of what the attempt has left."""
+
+
 class NotYetError(WorkerError):
     """Another job's outputs are being made; this one's turn comes after."""
 
@@ -67,7 +71,7 @@ def send_outputs(
 ) -> None:
     """Send what the spec asks for and the attempt holds.
 
-    A plot or a model that cannot be made is left out, with a line in the log: the figures count.
+    A plot or a model that cannot be made is left out, and the record says so: the figures count.
 
     Args:
         attempt: The last one.
@@ -135,8 +139,9 @@ def _forgiving(folder: Path, name: str, step: Callable[[], None]) -> Callable[[]
             step()
         except TrackingError:
             raise
-        except Exception:
-            log.exception("%s: the %s could not be created", folder, name)
+        except Exception as exc:
+            log.exception("%s: %s could not be made", folder, name)
+            raise NotMadeError(f"it could not be made: {exc}") from exc
         finally:
             _turn.release()
 
