@@ -322,6 +322,8 @@ def test_a_comparison_says_where_its_groups_hold_more_than_seeds() -> None:
     assert "jobs of one group differ in dataset, training.epochs; group by it too" in differing
     assert repeated.startswith("1 of the values")
     assert str(found).splitlines()[-2:] == [differing, repeated]
+    unequal = jobs_pb2.CompareJobsResponse(groups=[even], unequal=["task", "dataset"])
+    assert "differ in task and dataset too" in Comparison.of(unequal, ["loss"]).notes[0]
 
 
 @pytest.mark.parametrize("goal", [options_pb2.MINIMIZE, options_pb2.MAXIMIZE])

@@ -28,6 +28,13 @@ from talweg.v1.jobs_pb2 import (
 from talweg.v1.options_pb2 import MAXIMIZE, MINIMIZE
 from talweg.v1.spec_pb2 import JobSpec
 
+_VAE: dict[str, Any] = {"task": "vae", "dataset": "digits", "model": "autoencoder"}
+
+
+def _within(k: float) -> dict[str, Any]:
+    formula = "where(abs(pred - target) < k, 1, 0)"
+    return {"name": "within", "formula": formula, "params": {"k": k}, "goal": "maximize"}
+
 
 class TestMetrics:
     async def test_gives_summaries_and_points(self, rules: Rules) -> None:
@@ -329,6 +336,61 @@ class TestCompare:
             await rules.submit(spec(**iris, loss={"cross_entropy": more}))
         with pytest.raises(BadMetric, match=r"differ in loss\.cross_entropy.*val/accuracy"):
             await self.compare(rules, metric="val/loss")
+
+    @pytest.mark.parametrize(
+        ("jobs", "metric", "message"),
+        [
+            (
+                [{"loss": "mse"}, {"task": "ordinal", "loss": "coral"}],
+                "test/mae",
+                "differ in task; compare jobs for which",
+            ),
+            (
+                [{**_VAE, "loss": {"vae": {"recon": form}}} for form in ("bce_logits", "mse")],
+                "test/elbo",
+                "preprocessing.standardise_inputs, loss.vae.recon; compare by test/kl",
+            ),
+            (
+                [{"loss": {"multi_quantile": {"quantiles": q}}} for q in ([0.5], [0.1, 0.9])],
+                "val/pinball",
+                "loss.multi_quantile.quantiles; compare by val/mae",
+            ),
+            (
+                [{"evaluation": {"metrics": [_within(k)]}} for k in (5, 20)],
+                "val/within",
+                "evaluation.metrics; compare by val/mae",
+            ),
+        ],
+    )
+    async def test_refuses_metrics_that_are_not_the_same(
+        self, rules: Rules, jobs: list[dict[str, Any]], metric: str, message: str
+    ) -> None:
+        for each in jobs:
+            await rules.submit(spec(**each))
+        with pytest.raises(BadMetric, match=f"{metric} is not the same metric .*{message}"):
+            await self.compare(rules, metric=metric)
+
+    async def test_takes_metrics_that_mean_the_same(self, rules: Rules) -> None:
+        tumours = {"dataset": "breast_cancer", "model": "linear"}
+        await rules.submit(spec(**tumours, task="multiclass", loss="focal"))
+        await rules.submit(spec(**tumours, task="binary", loss="focal_binary"))
+        assert len((await self.compare(rules, metric="test/accuracy")).groups) == 2
+        forms = [{"vae": {"recon": form}} for form in ("bce", "bce_logits")]
+        codes = [(await rules.submit(spec(**_VAE, loss=form))).name for form in forms]
+        assert len((await self.compare(rules, names=codes, metric="test/elbo")).groups) == 2
+        # Of jobs that do not have it, nothing could be another function.
+        await rules.submit(spec(evaluation={"metrics": [_within(5)]}))
+        assert (await self.compare(rules, metric="val/within")).groups
+
+    async def test_says_that_groups_are_of_other_data(self, rules: Rules) -> None:
+        wine = {"task": "multiclass", "dataset": "wine", "model": "linear"}
+        for loss in ("focal", "cross_entropy"):
+            await rules.finished(spec(**wine, loss=loss), test_accuracy=0.9)
+        assert not (await self.compare(rules, metric="test/accuracy")).unequal
+        await rules.finished(spec(**{**wine, "dataset": "iris"}, loss="focal"), test_accuracy=0.8)
+        assert (await self.compare(rules, metric="test/accuracy")).unequal == ["dataset"]
+        for by in (["dataset"], ["loss", "dataset.wine"]):
+            assert not (await self.compare(rules, metric="test/accuracy", group_by=by)).unequal
 
     async def test_takes_a_loss_that_is_the_same_for_all(self, rules: Rules) -> None:
         for rate in (0.1, 0.01):

@@ -1875,6 +1875,7 @@ class CompareJobsResponse(_message.Message):
     GROUPS_FIELD_NUMBER: _builtins.int
     REFERENCES_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
+    UNEQUAL_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
     """A val/… metric is that of the weights kept: of the best evaluation where early stopping chose
     them, else of the last. All others are the last value.
@@ -1895,6 +1896,12 @@ class CompareJobsResponse(_message.Message):
     def answer(self) -> _answers_pb2.Answer:
         """Intervals and verdicts; absent without a question."""
 
+    @_builtins.property
+    def unequal(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of task and dataset, which differ between the groups though they are not in group_by: the values
+        then say nothing about what the groups differ in otherwise.
+        """
+
     def __init__(
         self,
         *,
@@ -1903,10 +1910,11 @@ class CompareJobsResponse(_message.Message):
         groups: _abc.Iterable[Global___CompareJobsResponse.Group] | None = ...,
         references: _abc.Iterable[Global___CompareJobsResponse.Reference] | None = ...,
         answer: _answers_pb2.Answer | None = ...,
+        unequal: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "goal", b"goal", "groups", b"groups", "metric", b"metric", "references", b"references"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "goal", b"goal", "groups", b"groups", "metric", b"metric", "references", b"references", "unequal", b"unequal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

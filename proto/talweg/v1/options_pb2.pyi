@@ -667,6 +667,7 @@ class MetricFacts(_message.Message):
     OF_QUANTILES_FIELD_NUMBER: _builtins.int
     UNDEFINED_FIELD_NUMBER: _builtins.int
     OF_ARRAY_FIELD_NUMBER: _builtins.int
+    OF_LIKELIHOOD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, such as "mae"."""
     goal: Global___Goal.ValueType
@@ -681,6 +682,8 @@ class MetricFacts(_message.Message):
     """When it has no value although the outputs are finite, behind "when"; empty where it always has."""
     of_array: _builtins.str
     """Only of data with this array, of those that the task can do without; empty for any data."""
+    of_likelihood: _builtins.bool
+    """Another function under each likelihood of the loss, and on inputs of another scale."""
     def __init__(
         self,
         *,
@@ -691,10 +694,11 @@ class MetricFacts(_message.Message):
         of_quantiles: _builtins.bool = ...,
         undefined: _builtins.str = ...,
         of_array: _builtins.str = ...,
+        of_likelihood: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_class", b"by_class", "goal", b"goal", "meaning", b"meaning", "name", b"name", "of_array", b"of_array", "of_quantiles", b"of_quantiles", "undefined", b"undefined"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_class", b"by_class", "goal", b"goal", "meaning", b"meaning", "name", b"name", "of_array", b"of_array", "of_likelihood", b"of_likelihood", "of_quantiles", b"of_quantiles", "undefined", b"undefined"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -56,6 +56,15 @@ REFUSED: list[tuple[dict[str, Any], str, list[str]]] = [
         "objective.metric:",
         ["varies what the loss is"],
     ),
+    (
+        space(
+            values("loss.multi_quantile.quantiles", [0.5], [0.1, 0.9]),
+            base=base(loss={"multi_quantile": {"quantiles": [0.5]}}),
+            objective="val/pinball",
+        ),
+        "objective.metric:",
+        ["one of val/mae, val/rmse, val/r2", "varies what this metric is"],
+    ),
     ({"objective": "val/maee"}, "objective.metric:", ["did you mean 'val/mae'"]),
     ({"objective": "val/accuracy"}, "objective.metric:", ["one of val/mae"]),
     (

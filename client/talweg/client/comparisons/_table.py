@@ -40,6 +40,8 @@ class ComparisonTable:
     """What other predictors reach on the same test data, the best first."""
     answer: Answer | None = None
     """Intervals and verdicts; None unless they were asked for."""
+    unequal: tuple[str, ...] = ()
+    """Of task and dataset, which differ between the groups and are not what they group by."""
 
     @property
     def title(self) -> str:
@@ -90,6 +92,11 @@ class ComparisonTable:
             )
         if self.answer is not None:
             notes += self.answer.remarks
+        elif self.unequal:
+            notes.append(
+                f"the groups differ in {' and '.join(self.unequal)} too: what is reached on one "
+                "says nothing of another; group by it too, or compare fewer jobs"
+            )
         return (*notes, *self._notes_on_rows(), *self._notes_on_references())
 
     def _notes_on_references(self) -> Iterator[str]:
@@ -227,6 +234,7 @@ class ComparisonTable:
             group_by=tuple(group_by),
             groups=groups,
             answer=answer,
+            unequal=tuple(response.unequal),
             references=tuple(
                 Reference(each.name, each.mean, each.count) for each in response.references
             ),

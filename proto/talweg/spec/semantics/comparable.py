@@ -1,11 +1,17 @@
-"""Which metrics jobs can be compared by: losses only where they are the same function."""
+"""Which metrics jobs can be compared by: only those that are the same function for all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 
+from talweg.spec.semantics.custom_metrics import custom_metric_name
+from talweg.spec.semantics.facts import task_facts
 from talweg.spec.semantics.heads import heads
-from talweg.spec.semantics.metrics import metrics_of
+from talweg.spec.semantics.metrics import facts_of, metrics_of
+from talweg.spec.semantics.outputs import output_of
+from talweg.v1.losses_pb2 import Vae
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.spec_pb2 import JobSpec
+from talweg.v1.tasks_pb2 import Task
 
 
 def is_loss(metric: str) -> bool:
@@ -14,8 +20,34 @@ def is_loss(metric: str) -> bool:
     return name in ("loss", "loss_mean") or name.endswith("_loss")
 
 
-def deciding_loss(spec: JobSpec, metric: str) -> JobSpec:
-    """Return what makes a loss, as a metric, another function of the same predictions."""
+def deciding(spec: JobSpec, metric: str) -> JobSpec | None:
+    """Return what makes a metric another function of the same predictions; None without it.
+
+    Args:
+        spec: Filled.
+        metric: Its name, such as ``val/loss`` or ``test/elbo``.
+    """
+    if is_loss(metric):
+        return _deciding_loss(spec, metric)
+    part, name = JobSpec(), metric.partition("/")[2]
+    for custom in spec.evaluation.metrics:
+        if custom_metric_name(custom) == name:
+            part.evaluation.metrics.add().CopyFrom(custom)
+            part.evaluation.metrics[0].ClearField("name")
+            return part
+    facts = facts_of(spec, name)
+    if facts is None:
+        return None
+    if task := _first_with(facts.name, facts.meaning):
+        getattr(part.task, task).SetInParent()
+    if facts.of_quantiles:
+        part.loss.multi_quantile.quantiles.extend(sorted(output_of(spec.loss).quantiles))
+    if facts.of_likelihood:
+        _likelihood(spec, part)
+    return part
+
+
+def _deciding_loss(spec: JobSpec, metric: str) -> JobSpec:
     part = JobSpec()
     own = [head.loss for head in heads(spec) if f"/{head.name}/" in metric]
     part.loss.CopyFrom(own[0] if own and own[0] is not None else spec.loss)
@@ -28,8 +60,31 @@ def deciding_loss(spec: JobSpec, metric: str) -> JobSpec:
     return part
 
 
+@cache
+def _first_with(name: str, meaning: str) -> str:
+    """Return the first task that means the same by a metric; '' for those of heads and of jobs."""
+    for field in Task.DESCRIPTOR.oneofs_by_name["kind"].fields:
+        for known in task_facts(field.message_type).metrics:
+            if known.name == name and known.meaning == meaning:
+                return field.name
+    return ""
+
+
+def _likelihood(spec: JobSpec, part: JobSpec) -> None:
+    """Set the likelihood, and the scale of the inputs where it is of numbers on that scale."""
+    recon = spec.loss.vae.recon
+    if recon in (Vae.bce_logits, Vae.bce):
+        # Both are of the same data, in their own units.
+        part.loss.vae.recon = Vae.bce_logits
+        return
+    part.loss.vae.recon = recon
+    part.preprocessing.standardise_inputs = spec.preprocessing.standardise_inputs
+
+
 def comparable_metrics(part: str, specs: Sequence[JobSpec]) -> list[str]:
-    """Return the metrics of a part of the data that all jobs have and no loss enters.
+    """Return the metrics of a part of the data that all jobs have, and that mean the same for all.
+
+    Losses are left out.
 
     Args:
         part: val or test.
@@ -46,4 +101,18 @@ def comparable_metrics(part: str, specs: Sequence[JobSpec]) -> list[str]:
         for spec in specs
     ]
     common = set.intersection(*map(set, of_jobs))
-    return [f"{part}/{name}" for name in of_jobs[0] if name in common]
+    names = [f"{part}/{name}" for name in of_jobs[0] if name in common]
+    return [name for name in names if is_one_metric(name, specs)]
+
+
+def is_one_metric(metric: str, specs: Sequence[JobSpec]) -> bool:
+    """Return whether a metric is the same function of the predictions for all that have it."""
+    return len(definitions(metric, specs)) < 2
+
+
+def definitions(metric: str, specs: Iterable[JobSpec]) -> list[JobSpec]:
+    """Return what decides about a metric in these jobs, each once."""
+    parts = (deciding(spec, metric) for spec in specs)
+    return list(
+        {p.SerializeToString(deterministic=True): p for p in parts if p is not None}.values()
+    )

@@ -90,7 +90,7 @@ def goal_of(spec: JobSpec, metric: str) -> Goal.ValueType:
         return options_pb2.GOAL_UNSPECIFIED
     if name == "loss" or metric == "train/loss_mean":
         return options_pb2.MINIMIZE
-    facts = _facts_of(spec, name)
+    facts = facts_of(spec, name)
     return options_pb2.GOAL_UNSPECIFIED if facts is None else facts.goal
 
 
@@ -123,11 +123,12 @@ def is_worse_than_trivial(value: float, trivial: float, goal: Goal.ValueType) ->
 
 def undefined_when(spec: JobSpec, metric: str) -> str:
     """Tell when a metric, such as ``val/auroc``, has no value; '' where that is not known."""
-    facts = _facts_of(spec, metric.partition("/")[2])
+    facts = facts_of(spec, metric.partition("/")[2])
     return "" if facts is None else facts.undefined
 
 
-def _facts_of(spec: JobSpec, name: str) -> MetricFacts | None:
+def facts_of(spec: JobSpec, name: str) -> MetricFacts | None:
+    """Return the facts of a metric by its name without the part of the data, such as ``auroc``."""
     for known in metrics_of(spec):
         if name == known.name and not known.by_class:
             return known

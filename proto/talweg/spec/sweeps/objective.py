@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from talweg.spec.errors import Violation, shown
-from talweg.spec.semantics.comparable import comparable_metrics, deciding_loss, is_loss
+from talweg.spec.semantics.comparable import comparable_metrics, is_loss, is_one_metric
 from talweg.spec.semantics.metrics import goal_of
 from talweg.spec.spelling import nearest
 from talweg.spec.sweeps.checks import first_settings
@@ -74,10 +74,7 @@ def _metric(at: str, metric: str, part: str, jobs: Sequence[JobSpec]) -> Iterato
         yield Violation(at, shown(metric), allowed, nearest(f"{part}/{metric}", known))
     elif any(goal_of(job, metric) == Goal.GOAL_UNSPECIFIED for job in jobs):
         yield Violation(at, shown(metric), allowed, nearest(metric, known))
-    elif is_loss(metric):
-        distinct = {
-            deciding_loss(job, metric).SerializeToString(deterministic=True) for job in jobs
-        }
-        if len(distinct) > 1:
-            hint = "the sweep varies what the loss is, so its values cannot be compared"
-            yield Violation(at, shown(metric), allowed, hint)
+    elif not is_one_metric(metric, jobs):
+        what = "the loss" if is_loss(metric) else "this metric"
+        hint = f"the sweep varies what {what} is, so its values cannot be compared"
+        yield Violation(at, shown(metric), allowed, hint)

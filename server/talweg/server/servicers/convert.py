@@ -125,6 +125,7 @@ def comparison_message(comparison: Comparison) -> CompareJobsResponse:
             CompareJobsResponse.Reference(name=each.name, mean=each.mean, count=each.count)
             for each in comparison.references
         ],
+        unequal=comparison.unequal,
     )
 
 

@@ -6,7 +6,7 @@ from talweg.server.differences import differing
 from talweg.server.errors import BadMetric, FieldProblem
 from talweg.server.store.record.rows import JobRow
 from talweg.spec import goal_of, metrics_of, primary_metric
-from talweg.spec.semantics.comparable import comparable_metrics, deciding_loss, is_loss
+from talweg.spec.semantics.comparable import comparable_metrics, definitions, is_loss
 from talweg.spec.spelling import nearest
 
 _MOST_NAMED = 5
@@ -50,34 +50,34 @@ def check_known(metric: str, rows: Sequence[JobRow]) -> None:
     raise _refused(description)
 
 
-def check_one_loss(metric: str, rows: Sequence[JobRow]) -> None:
-    """Refuse a loss as the metric where it is not the same function for all jobs.
+def check_one_metric(metric: str, rows: Sequence[JobRow]) -> None:
+    """Refuse a metric that is not the same function of the predictions for all jobs.
 
     Args:
-        metric: Its name; all but losses may be compared.
+        metric: Its name.
         rows: The jobs.
 
     Raises:
-        BadMetric: The loss, its parameters, or the scale of its targets differ.
+        BadMetric: The loss, its parameters or the scale of its targets differ, or what another
+            metric of this name measures.
     """
-    if not is_loss(metric):
+    # Jobs of a sweep share few of these parts.
+    parts = definitions(metric, (row.job_spec for row in rows))
+    if len(parts) < 2:
         return
-    # Jobs of a sweep share few specs of these parts.
-    distinct = {
-        part.SerializeToString(deterministic=True): part
-        for part in (deciding_loss(row.job_spec, metric) for row in rows)
-    }
-    if len(distinct) < 2:
-        return
-    paths = differing(list(distinct.values()))
+    paths = differing(parts)
+    if any(part.evaluation != parts[0].evaluation for part in parts):
+        paths.append("evaluation.metrics")
     named = ", ".join(paths[:_MOST_NAMED]) + (", …" if len(paths) > _MOST_NAMED else "")
+    what = "loss" if is_loss(metric) else "metric"
     allowed = _comparable_metrics(metric, rows)
-    hint = (
-        f"compare by {', '.join(allowed)}"
-        if allowed
-        else "compare jobs of one loss, or keep validation or test data and compare by a metric"
-    )
-    raise _refused(f"{metric} is not the same loss for all jobs: they differ in {named}; {hint}")
+    if allowed:
+        hint = f"compare by {', '.join(allowed)}"
+    elif is_loss(metric):
+        hint = "compare jobs of one loss, or keep validation or test data and compare by a metric"
+    else:
+        hint = "compare jobs for which it is the same"
+    raise _refused(f"{metric} is not the same {what} for all jobs: they differ in {named}; {hint}")
 
 
 def _comparable_metrics(metric: str, rows: Sequence[JobRow]) -> list[str]:

@@ -18,9 +18,14 @@ from talweg.server.errors import InvalidRequest, JobNotFound
 from talweg.server.queries.filters import parse_filter
 from talweg.server.queries.grouping import value_at
 from talweg.server.services.arguments import job_of, text
-from talweg.server.services.comparison.comparable import check_known, check_one_loss, common_metric
+from talweg.server.services.comparison.comparable import (
+    check_known,
+    check_one_metric,
+    common_metric,
+)
 from talweg.server.services.comparison.marks import outliers
 from talweg.server.services.comparison.measured import Measured, measured
+from talweg.server.services.comparison.same_data import unequal_parts
 from talweg.server.store import jobs, listing, metrics
 from talweg.server.store.listing import Filter, OrderKey
 from talweg.server.store.record.database import Database
@@ -161,6 +166,9 @@ class Comparison:
     references: Sequence[Reference] = ()
     """What other predictors reach on the same test data, best first."""
 
+    unequal: Sequence[str] = ()
+    """Of task and dataset, which differ between the groups and are not what they group by."""
+
 
 class ComparisonService:
     """Compares jobs by a metric, grouped by parts of their specs."""
@@ -195,8 +203,8 @@ class ComparisonService:
             JobNotFound: There is no such job.
             InvalidRequest: Names and filter are both given, or there are too many jobs.
             BadFilter: The filter cannot be read.
-            BadMetric: The jobs have no such metric, or no common primary one, or it is a loss
-                that is not the same for all of them.
+            BadMetric: The jobs have no such metric, or no common primary one, or it is not
+                the same function for all of them.
             BadGrouping: A path is not in any spec.
         """
         if names and filter:
@@ -212,14 +220,19 @@ class ComparisonService:
             # They train nothing: what they show is of another job.
             rows = [row for row in rows if not row.job_spec.HasField("replay")]
             chosen = metric or common_metric(rows)
-            check_one_loss(chosen, rows)
+            check_one_metric(chosen, rows)
             values = measured(connection, rows, chosen)
             if not values and rows:
                 check_known(chosen, rows)
             trivial = _trivial(connection, rows, chosen)
             labels_of = [_labels(row, group_by or DEFAULT_GROUPING, labels) for row in rows]
             compared = _compared(rows, chosen, values, trivial, labels_of)
-            return replace(compared, references=_references(connection, rows, compared))
+            references = _references(connection, rows, compared)
+            behind = [[row.job.job_spec for row in g.rows if row.counts] for g in compared.groups]
+            # Labels are groups of whoever gives them, by whatever they like.
+            by = group_by or DEFAULT_GROUPING
+            unequal = [] if labels is not None else unequal_parts(behind, by)
+            return replace(compared, references=references, unequal=unequal)
 
         return await self._database.reading(read)
 

@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 from talweg.server.differences import differing, is_repetition
 from talweg.server.queries.grouping import canonical, value_at
 from talweg.server.services.comparison.compare import Group
+from talweg.server.services.comparison.same_data import clear_seeds
 from talweg.server.store.record.rows import JobRow
 from talweg.spec import label
 from talweg.v1.answers_pb2 import Answer
@@ -79,7 +80,7 @@ def _at(path: str, job: JobRow) -> str:
     dataset.CopyFrom(job.job_spec.dataset)
     if dataset.HasField("stored"):
         return f"{dataset.stored.name.partition('@')[0]}@{dataset.stored.digest[:12]}"
-    _clear_seeds(dataset)
+    clear_seeds(dataset)
     return label(dataset)
 
 
@@ -94,14 +95,6 @@ def _items_at(spec: Message, path: str) -> list[str] | None:
     if field.message_type.GetOptions().map_entry:
         return [f"{key}={value[key]}" for key in sorted(value)]
     return [label(item) for item in value]
-
-
-def _clear_seeds(message: Message) -> None:
-    for field, value in message.ListFields():
-        if field.name == "seed":
-            message.ClearField(field.name)
-        elif field.message_type is not None and not field.is_repeated:
-            _clear_seeds(value)
 
 
 def _joined(values: set[str]) -> str:
