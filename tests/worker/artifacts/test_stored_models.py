@@ -122,7 +122,7 @@ def test_what_training_has_not_seen_is_taken(store: Path, tmp_path: Path) -> Non
     ("columns", "message"),
     [
         ({"size": ["big"] * ROWS}, r"size must hold numbers, but has 'big' in row 1, .* 55 more"),
-        ({"size": [np.inf] * ROWS}, "column size must hold finite numbers"),
+        ({"size": [np.inf] * ROWS}, "column size must hold finite numbers, but has inf in row 1"),
         ({"sold": ["31/12/2024"] * ROWS}, r"column sold must hold dates such as .* '31/12/2024'"),
         ({"sold": [5] * ROWS}, "column sold must hold dates"),
         ({"new": [2] * ROWS}, "column new must hold true or false, but has 2 in row 1"),
@@ -135,6 +135,11 @@ def test_what_does_not_fit_is_refused_by_name(
     model, _ = saved(job(store, "regression", "mse", target="price"), tmp_path)
     with pytest.raises(TableError, match=message):
         model.encode(frame(**columns))
+
+
+def test_a_table_without_rows_gives_inputs_without_rows(store: Path, tmp_path: Path) -> None:
+    model, _ = saved(job(store, "regression", "mse", target="price"), tmp_path)
+    assert model.encode(frame().head(0)).shape == (0, len(model.input_names))
 
 
 def test_all_that_is_missing_is_named(store: Path, tmp_path: Path) -> None:

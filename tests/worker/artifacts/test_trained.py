@@ -12,6 +12,7 @@ from tests.worker._jobs import tiny_spec
 
 from talweg.worker import data, models
 from talweg.worker.artifacts import predictor, trained
+from talweg.worker.artifacts.talweg_outputs import named
 from talweg.worker.artifacts.trained import InputError, TrainedModel
 from talweg.worker.tracking.spool import EXAMPLE, MODEL, WEIGHTS, write_json
 
@@ -122,6 +123,12 @@ def test_what_does_not_fit_is_said_with_its_place(
         wine.predict(np.zeros((5, 3)))
     with pytest.raises(InputError, match="no rows"):
         wine.predict(np.zeros((0, 13)))
+    for infinite in (np.inf, -np.inf, 1e39):
+        wild = frame.copy()
+        wild.iloc[[1, 3], 2] = infinite
+        for given in (wild, wild.to_numpy(), wild.to_numpy().tolist()):
+            with pytest.raises(InputError, match="must be finite, .* in row 1, 3"):
+                wine.predict(given)
     file = tmp_path / "in.csv"
     frame.to_csv(file, index=False)
     with pytest.raises(ValueError, match=r"out\.xlsx: predict can write \.csv"):
@@ -131,6 +138,19 @@ def test_what_does_not_fit_is_said_with_its_place(
     np.savez(tmp_path / "in.npz", np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="cannot be read as npz"):
         wine.predict(tmp_path / "in.npz")
+
+
+def test_outputs_of_nan_are_of_no_class() -> None:
+    outputs = np.array([[0.2, 0.8], [np.nan, np.nan]])
+    classes = {"classes": ["no", "yes"]}
+    for kind in ("multiclass", "ordinal"):
+        predicted = named(outputs, {"kind": kind, **classes}, None)["prediction"]
+        assert (predicted[0], predicted.isna().tolist()) == ("yes", [False, True])
+    binary = named(outputs[:, 1:], {"kind": "binary", **classes}, None)["prediction"]
+    assert (binary[0], binary.isna().tolist()) == ("yes", [False, True])
+    labels = named(outputs, {"kind": "multilabel", "labels": ["a", "b"]}, None)
+    assert labels["prediction_b"].isna().tolist() == [False, True]
+    assert labels["prediction_b"][0] == 1
 
 
 def test_two_classes_follow_the_threshold(tmp_path: Path) -> None:

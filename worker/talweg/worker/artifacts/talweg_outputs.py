@@ -23,7 +23,8 @@ def named(predicted: Any, outputs: Mapping[str, Any], index: Any) -> pd.DataFram
 
     Returns:
         Of classes `prediction` and a `probability_` of each class; of labels a `prediction_` of 0
-        or 1 and a `probability_` of each; of numbers what names them.
+        or 1 and a `probability_` of each; of numbers what names them. Where a probability is NaN
+        the prediction is missing.
     """
     numbers = np.asarray(predicted)
     numbers = numbers.reshape(len(numbers), -1)
@@ -32,7 +33,7 @@ def named(predicted: Any, outputs: Mapping[str, Any], index: Any) -> pd.DataFram
         return pd.DataFrame(numbers, columns=outputs["columns"], index=index)
     if kind == "multilabel":
         each = list(zip(outputs["labels"], numbers.T, strict=True))
-        columns = {f"prediction_{name}": (p >= threshold).astype(int) for name, p in each}
+        columns = {f"prediction_{name}": _decided(p, threshold) for name, p in each}
         columns |= {f"probability_{name}": p for name, p in each}
         return pd.DataFrame(columns, index=index)
     classes = outputs["classes"]
@@ -45,6 +46,15 @@ def named(predicted: Any, outputs: Mapping[str, Any], index: Any) -> pd.DataFram
         best = (above > 0.5).sum(axis=1)
     else:
         best = numbers.argmax(axis=1)
-    columns = {"prediction": np.array(classes, dtype=object)[best]}
+    predictions = np.array(classes, dtype=object)[best]
+    predictions[np.isnan(numbers).any(axis=1)] = None
+    columns = {"prediction": predictions}
     columns |= {f"probability_{name}": p for name, p in zip(classes, numbers.T, strict=True)}
     return pd.DataFrame(columns, index=index)
+
+
+def _decided(probability: Any, threshold: float) -> Any:
+    """Return 0 or 1 each, integers where all of them are."""
+    decided = (probability >= threshold).astype(int)
+    unknown = np.isnan(probability)
+    return np.where(unknown, np.nan, decided) if unknown.any() else decided

@@ -231,10 +231,14 @@ class TrainedModel(nn.Module):
 
         The one place where raw columns become inputs.
         """
-        if isinstance(data, pd.DataFrame) and self._model.table is None:
-            data = self._columns(data)
         try:
-            values = self._model.encode(data).numpy()
+            # What is too large for float32 is named below.
+            with np.errstate(over="ignore"):
+                if isinstance(data, pd.DataFrame) and self._model.table is None:
+                    data = self._columns(data)
+                values = self._model.encode(data).numpy()
+        except InputError:
+            raise
         except TableError as exc:
             raise InputError(str(exc)) from exc
         except (TypeError, ValueError) as exc:
@@ -252,6 +256,7 @@ class TrainedModel(nn.Module):
             )
         if not len(values):
             raise InputError("the inputs have no rows: give at least one")
+        _check_finite(values)
         return np.ascontiguousarray(values)
 
     def _columns(self, frame: pd.DataFrame) -> NDArray[np.float32]:
@@ -299,6 +304,19 @@ def load(folder: Path, spec: JobSpec) -> TrainedModel:
 def _batches(inputs: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     for start in range(0, len(inputs), _BATCH):
         yield inputs[start : start + _BATCH]
+
+
+def _check_finite(values: NDArray[np.float32]) -> None:
+    """Refuse what a model would answer with NaN, or with a class that means nothing."""
+    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    wrong = np.flatnonzero(~finite)
+    if len(wrong):
+        some = ", ".join(str(row) for row in wrong[:_MOST_SHOWN])
+        more = f" and {len(wrong) - _MOST_SHOWN} more" if len(wrong) > _MOST_SHOWN else ""
+        raise InputError(
+            "the inputs must be finite, in the float32 that the model computes in, but have NaN "
+            f"or infinity in row {some}{more}"
+        )
 
 
 def _numbers(column: "pd.Series[Any]", name: str) -> NDArray[np.float32]:

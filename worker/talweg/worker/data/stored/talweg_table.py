@@ -372,8 +372,8 @@ def _dates(column: Column, series: Any) -> NDArray[Any]:
     import pandas as pd  # noqa: PLC0415 - see above
 
     allowed = "dates such as 2024-05-31 or 2024-05-31T12:30:00Z"
-    present = [not _is_missing(value) for value in series]
-    if pd.api.types.is_numeric_dtype(series.dtype) and any(present):
+    present = np.array([not _is_missing(value) for value in series], dtype=bool)
+    if pd.api.types.is_numeric_dtype(series.dtype) and present.any():
         raise _refused(column, series, np.flatnonzero(present), allowed)
     if not pd.api.types.is_datetime64_any_dtype(series.dtype):
         series = series.where(present, None)
@@ -440,7 +440,8 @@ def _is_missing(value: Any) -> bool:
 
 def _refused(column: Column, values: Any, rows: Iterable[int], allowed: str) -> TableError:
     rows = list(rows)
-    values = list(values)
+    # NumPy's own numbers show their type.
+    values = [v.item() if isinstance(v, np.generic) else v for v in values]
     examples = ", ".join(f"{values[row]!r} in row {row + 1}" for row in rows[:_MOST_NAMED])
     more = f" and {len(rows) - _MOST_NAMED} more" if len(rows) > _MOST_NAMED else ""
     return TableError(f"column {column.name} must hold {allowed}, but has {examples}{more}")
