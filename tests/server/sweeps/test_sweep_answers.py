@@ -32,6 +32,20 @@ async def test_without_compare_the_best_trial_is_the_answer(rules: Rules) -> Non
     assert answer.remarks == []
 
 
+async def test_it_says_that_trials_have_no_value(rules: Rules) -> None:
+    def without(job: JobSpec) -> dict[str, float]:
+        r2 = {} if loss_of(job) == "mse" else {"val/r2": 0.5}
+        return {**errors(job), **r2}
+
+    sweeping = await Sweeping.begin(rules, result=without, objective="val/r2")
+    await sweeping.run()
+    answer = await asked(sweeping)
+    assert answer.text.startswith("The best of 3 trials is loss=")
+    (remark,) = answer.remarks
+    assert remark.startswith("1 of 3 trials of the search succeeded without a value of val/r2")
+    assert "undefined where the targets of the split do not vary" in remark
+
+
 async def test_it_says_how_well_time_and_seeds_were_predicted(rules: Rules) -> None:
     def noisy(job: JobSpec) -> dict[str, float]:
         noise = job.training.seed * (2 + LOSSES.index(loss_of(job))) % 7 / 10

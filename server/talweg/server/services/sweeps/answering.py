@@ -21,7 +21,7 @@ from talweg.server.store.record.rows import SweepRow
 from talweg.server.store.record.scope import acting_in
 from talweg.server.store.sweeps import sweeps, trials
 from talweg.server.store.sweeps.trials import SearchCounts
-from talweg.spec import job_name
+from talweg.spec import job_name, undefined_when
 from talweg.spec.sweeps import Plan
 from talweg.v1.answers_pb2 import Answer, Question
 from talweg.v1.jobs_pb2 import Job
@@ -280,14 +280,23 @@ def _remarks(read: _Read) -> list[str]:
             each = ", ".join(f"{each.label} {each.num_trials}" for each in read.plan.searches)
             remarks.append(f"unequal effort, in settings tried: {each}")
     for search, counts in zip(read.plan.searches, read.counts, strict=True):
+        what = f"of {counts.ended} trials of {search.label or 'the search'}"
         if counts.diverged:
-            what = search.label or "the search"
-            remarks.append(f"{counts.diverged} of {counts.ended} trials of {what} diverged")
+            remarks.append(f"{counts.diverged} {what} diverged")
+        if counts.without_value:
+            remarks.append(f"{counts.without_value} {what} {_without_value(read.plan)}")
     for label, states in read.final_states.items():
         for state, verb in ((Job.DIVERGED, "diverged"), (Job.FAILED, "failed")):
             if states[state]:
                 remarks.append(f"{states[state]} of {states.total()} final jobs of {label} {verb}")
     return remarks
+
+
+def _without_value(plan: Plan) -> str:
+    metric = plan.spec.objective.metric
+    when = undefined_when(plan.spec.base, metric)
+    why = f"where {when}, or where" if when else "where"
+    return f"succeeded without a value of {metric}: it is undefined {why} outputs are not finite"
 
 
 def _paths(read: _Read) -> list[str]:

@@ -211,19 +211,32 @@ class SearchCounts:
     """All of them that have."""
     diverged: int
     """Those that DIVERGED."""
+    without_value: int
+    """Those that SUCCEEDED, and whose objective never had a value."""
 
 
 def counts(connection: Connection, sweep: int, num_searches: int) -> list[SearchCounts]:
     """Count the trials of each search, without final ones, that have ended."""
     statement = (
-        select(trials.c.search, trials.c.state, func.count())
+        select(
+            trials.c.search,
+            trials.c.state,
+            func.count(),
+            func.count() - func.count(trials.c.value),
+        )
         .where(trials.c.sweep == sweep, trials.c.is_final.is_(False), ~is_open)
         .group_by(trials.c.search, trials.c.state)
     )
     by_search: list[Counter[int]] = [Counter() for _ in range(num_searches)]
-    for search, state, number in connection.execute(statement):
+    without_value = [0] * num_searches
+    for search, state, number, without in connection.execute(statement):
         by_search[search][state] = number
-    return [SearchCounts(each.total(), each[Trial.DIVERGED]) for each in by_search]
+        if state == Trial.SUCCEEDED:
+            without_value[search] = without
+    return [
+        SearchCounts(each.total(), each[Trial.DIVERGED], without)
+        for each, without in zip(by_search, without_value, strict=True)
+    ]
 
 
 def num_refused(connection: Connection, sweep: int) -> int:
