@@ -1,5 +1,6 @@
 """What counts for nothing costs nothing, whatever it holds: ignored rows, ruled out classes."""
 
+import math
 from typing import Any
 
 import pytest
@@ -227,6 +228,55 @@ def test_infinite_logits_of_ranks_and_reconstructions_cost_nothing_where_right()
     value, gradient = slopes("vae", inputs, "recon")
     assert value == 0
     assert not gradient.any()
+
+
+# What has a weight of 0, as a loss, its inputs, and its value without the part of that weight.
+_WILD_ROW = {"pred": torch.tensor([[torch.nan, 0.0], [0.0, 1.0]]), "target": torch.tensor([0, 1])}
+_RULED_OUT = {"pred": torch.tensor([[-torch.inf, 0.0]]), "target": torch.tensor([0])}
+_FAR = {"pred": torch.tensor([1e25, 1.0]), "target": torch.zeros(2)}
+_WRONG = {"pred": torch.tensor([[-torch.inf], [0.0]]), "target": torch.tensor([[1.0], [0.0]])}
+_VIEWS = {"z1": torch.tensor([[1e20], [0.0]]), "z2": torch.tensor([[1e20], [0.0]])}
+_NOT_ALONE = math.log(1 + math.exp(-1))
+_CODE = {"mu": torch.tensor([[1e25]]), "logvar": torch.zeros(1, 1)}
+_IMAGES = {"recon": torch.ones(1, 1), "target": torch.zeros(1, 1)}
+_NOTHING: list[tuple[Any, dict[str, Tensor], float]] = [
+    ({"cross_entropy": {"weight": [0.0, 1.0]}}, _WILD_ROW, _NOT_ALONE),
+    ({"focal": {"alpha": [0.0, 1.0], "gamma": 0.0}}, _WILD_ROW, _NOT_ALONE / 2),
+    ({"ldam": {"class_counts": [1, 1], "weight": [0, 1], "max_margin": 0, "scale": 1}},
+     _WILD_ROW, _NOT_ALONE),
+    ({"symmetric_ce": {"alpha": 0.0}}, _RULED_OUT, 4.0),
+    ({"asymmetric_mse": {"over_penalty": 0.0}}, _FAR, 0.0),
+    ({"bce_with_logits": {"pos_weight": [0.0]}}, _WRONG, math.log(2) / 2),
+    ({"focal_binary": {"alpha": 0.0}}, _WRONG, math.log(2) / 8),
+    ({"sum": {"terms": [{"loss": "mse", "weight": 0}, {"loss": "mae"}]}}, _FAR, 5e24),
+    ({"sum": {"terms": [{"loss": "mse", "weight": 0}]}}, _FAR, 0.0),
+    ({"vae": {"beta": 0.0, "recon": "mse"}}, {**_IMAGES, **_CODE}, 1.0),
+    ({"vicreg": {"cov": 0.0, "sim": 0.0}}, _VIEWS, 0.0),
+    ({"ce_dice": {"ce_weight": 0.0}}, _RULED_OUT, 1.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "inputs", "expected"), _NOTHING, ids=str)
+def test_what_has_a_weight_of_0_costs_nothing(
+    loss: Any, inputs: dict[str, Tensor], expected: float
+) -> None:
+    value, gradient = slopes(loss, inputs, next(iter(inputs)))
+    assert value.item() == pytest.approx(expected, rel=1e-4)
+    assert not gradient.isnan().any()
+
+
+@pytest.mark.parametrize("error", [1e9, 1e15, 1e25, 1e38])
+def test_evidential_is_finite_where_the_square_of_an_error_overflows(error: float) -> None:
+    def inputs(dtype: torch.dtype) -> dict[str, Tensor]:
+        one = torch.ones(1, dtype=dtype)
+        return {"pred": error * one, "target": 0 * one, "nu": one, "alpha": one, "beta": one}
+
+    for name in ("pred", "nu", "alpha", "beta"):
+        loss = {"evidential": {"coefficient": 0.0}}
+        value, gradient = slopes(loss, inputs(torch.float32), name)
+        exact, slope = slopes(loss, inputs(torch.float64), name)
+        torch.testing.assert_close(value.double(), exact, rtol=1e-5, atol=0)
+        torch.testing.assert_close(gradient.double(), slope, rtol=1e-4, atol=1e-45)
 
 
 @pytest.mark.parametrize("power", [1.01, 1.5, 1.99, 1.999999])

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from talweg.worker.losses import checks
 from talweg.worker.losses.base import LossModule, Part
+from talweg.worker.losses.functional import _safe
 
 
 class Sum(LossModule):
@@ -98,7 +99,4 @@ class Sum(LossModule):
         shapes = [tuple(value.shape) for value in values]
         if len(set(shapes)) > 1:
             raise ValueError(f"the terms of a sum must have one shape, but got {shapes}")
-        total = self.weights[0] * values[0]
-        for weight, value in zip(self.weights[1:], values[1:], strict=True):
-            total = total + weight * value
-        return total
+        return _safe.weighed_sum(self.weights, values)

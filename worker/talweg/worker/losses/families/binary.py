@@ -72,10 +72,20 @@ class BceWithLogits(TorchElementwise, YesOrNo):
         # where the loss is NaN alone, and a GPU would be waited for.
         if pred.is_cpu and not bool(loss.isnan().any()):
             return loss
-        values = self._as_torch(pred, target, "none").masked_fill(certain(pred, target), 0)
+        free = certain(pred, target) | self._of_weight_0(target)
+        values = self._as_torch(pred, target, "none").masked_fill(free, 0)
         if reduction == "none":
             return values
         return values.sum() if reduction == "sum" else values.mean()
+
+    def _of_weight_0(self, target: Tensor) -> Tensor:
+        """Return where an element counts for nothing, whatever its logit is."""
+        free = torch.zeros_like(target, dtype=torch.bool)
+        if self.weight is not None:
+            free = free | (self.weight == 0)
+        if self.pos_weight is not None:
+            free = free | ((self.pos_weight == 0) & (target == 1))
+        return free
 
     def _as_torch(self, pred: Tensor, target: Tensor, reduction: str) -> Tensor:
         return F.binary_cross_entropy_with_logits(
@@ -153,8 +163,14 @@ class FocalBinary(YesOrNo):
         pred = without_certain(pred, target)
         # (1 - p_y)^gamma by its logarithm: a power below 1 has no finite gradient at 0.
         yes, no = F.logsigmoid(pred), F.logsigmoid(-pred)
-        positive = self.alpha[0] * target * torch.exp(self.gamma * no) * -yes
-        return positive + self.alpha[1] * (1 - target) * torch.exp(self.gamma * yes) * -no
+        terms = []
+        for alpha, share, log_p, log_rest in (
+            (self.alpha[0], target, yes, no),
+            (self.alpha[1], 1 - target, no, yes),
+        ):
+            if alpha:
+                terms.append(alpha * share * torch.exp(self.gamma * log_rest) * -log_p)
+        return terms[0] + terms[1] if len(terms) > 1 else terms[0]
 
     def divisor(self, target: Tensor) -> Tensor | None:
         """Return the positives, where the mean is by them; see `LossModule.divisor`."""

@@ -103,7 +103,11 @@ class CrossEntropy(Classes):
     def _countable(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return logits without those that count for nothing and would give NaN all the same."""
         if not target.is_floating_point():
-            return _safe.keep(pred, torch.ne(target, self.ignore_index))
+            counts = torch.ne(target, self.ignore_index)
+            if not self.label_smoothing:
+                # Smoothing gives a share of each position to the other classes.
+                counts = _weighed(counts, target, self.weight)
+            return _safe.keep(pred, counts)
         if self.label_smoothing:
             return pred
         share = target
@@ -144,6 +148,14 @@ class CrossEntropy(Classes):
         return (self.weight[target.where(counts, 0)] * counts).sum()
 
 
+def _weighed(counts: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """Return which positions count and are of a class whose weight is not 0."""
+    # Few weights are 0, and looking at them is free on the CPU.
+    if weight is None or (weight.is_cpu and bool((weight > 0).all())):
+        return counts
+    return counts & (weight > 0)[target.where(counts, 0)]
+
+
 class Focal(Classes):
     """Focal loss over classes: cross-entropy in which easy positions count less.
 
@@ -176,7 +188,8 @@ class Focal(Classes):
         pred, target = super()._take(inputs)
         if self.alpha is not None:
             checks.require_one_a_class("alpha", self.alpha, pred)
-        return _safe.keep(pred, torch.ne(target, self.ignore_index)), target
+        counts = _weighed(torch.ne(target, self.ignore_index), target, self.alpha)
+        return _safe.keep(pred, counts), target
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
         ce = F.cross_entropy(pred, target, ignore_index=self.ignore_index, reduction="none")
@@ -304,7 +317,8 @@ class SymmetricCe(Classes):
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
         ce = F.cross_entropy(pred, target, reduction="none")
-        return self.alpha * ce + self.beta * self.log_zero * torch.expm1(-ce)
+        weights = self.alpha, self.beta * self.log_zero
+        return _safe.weighed_sum(weights, (ce, torch.expm1(-ce)))
 
 
 BUILDERS: dict[str, type[LossModule]] = {

@@ -12,6 +12,7 @@ from talweg.worker.losses.base import LossModule, Part, reduction_of, take_indic
 from talweg.worker.losses.embedding_base import Pooled
 from talweg.worker.losses.families import boxes, classification, regression
 from talweg.worker.losses.families.boxes import take_boxes
+from talweg.worker.losses.functional import _safe
 
 _PARTS: dict[str, Callable[[Any], LossModule]] = {
     **classification.BUILDERS,
@@ -90,7 +91,7 @@ class Detection(Pooled):
     ) -> Tensor:
         classes = self.class_loss({"pred": class_logits, "target": target_classes})
         places = self.box_loss({"pred": boxes, "target": target_boxes})
-        return self.weights[0] * classes + self.weights[1] * places
+        return _safe.weighed_sum(self.weights, (classes, places))
 
 
 def _part(spec: pb.ClassLoss | pb.BoxLoss, name: str) -> LossModule:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import checks
 from talweg.worker.losses.base import Classes, LossModule, floats, reduction_of, weights_tensor
+from talweg.worker.losses.functional import _safe
 from talweg.worker.losses.functional import classification as functional
 
 
@@ -115,6 +116,7 @@ class Ldam(_ByCount):
         checks.require_dimensions("pred", pred, "(N, C)")
         if self.weight is not None:
             checks.require_one_a_class("weight", self.weight, pred)
+            pred = _safe.keep(pred, (self.weight > 0)[target])
         return pred, target
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:

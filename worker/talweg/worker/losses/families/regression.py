@@ -15,6 +15,7 @@ from talweg.worker.losses.base import (
     reduction_of,
     same_precision,
 )
+from talweg.worker.losses.functional import _safe
 
 
 class Mse(TorchElementwise):
@@ -247,7 +248,10 @@ class AsymmetricMse(Elementwise):
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
         error = pred - target
         square = error.square()
-        return torch.where(error > 0, self.over_penalty * square, self.under_penalty * square)
+        over, under = (
+            _safe.weighed(weight, square) for weight in (self.over_penalty, self.under_penalty)
+        )
+        return torch.where(error > 0, over, under)
 
 
 BUILDERS: dict[str, type[LossModule]] = {

@@ -4,6 +4,7 @@ What is NaN stays NaN: a run that has diverged must not look like a perfect one.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -85,6 +86,22 @@ def log_gamma_half_step(x: Tensor) -> Tensor:
     for coefficient in reversed(_HALF_STEP_SERIES):
         series = series * square + coefficient
     return (series * inverse) - torch.log(inverse) / 2 - moved
+
+
+def weighed(weight: float, values: Tensor) -> Tensor:
+    """weight · values, 0 where the weight is 0, also of values that overflow or are NaN."""
+    return (
+        weight * values if weight else values.where(torch.zeros_like(values, dtype=torch.bool), 0)
+    )
+
+
+def weighed_sum(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
+    """Return the sum of weighed values; those of weight 0 get no gradient and give none."""
+    taken = [w * v for w, v in zip(weights, values, strict=True) if w]
+    total = taken[0] if taken else weighed(0, values[0])
+    for value in taken[1:]:
+        total = total + value
+    return total
 
 
 def keep(pred: Tensor, mask: Tensor) -> Tensor:

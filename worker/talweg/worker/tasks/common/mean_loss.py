@@ -87,7 +87,8 @@ class _Summand:
     @property
     def value(self) -> float:
         divisor = 1.0 if self.weight is None else self._divisor(self.weight)
-        return self.factor * self.total / divisor
+        # A part of weight 0 counts for nothing, also where it overflows.
+        return self.factor * self.total / divisor if self.factor else 0.0
 
     def _divisor(self, weight: float) -> float:
         return max(weight, self.least) or 1.0

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from talweg.worker.losses.functional import _safe
+
 
 def vicreg(
     z1: Tensor,
@@ -36,7 +38,7 @@ def vicreg(
     """
     if not z1.numel():
         return (z1 + z2).sum()
-    loss = sim * F.mse_loss(z1, z2)
+    loss = _safe.weighed(sim, F.mse_loss(z1, z2))
     for z in (z1, z2):
         loss = loss + _tangle(z, std=std / 2, cov=cov, eps=eps)
     return loss
@@ -49,7 +51,7 @@ def _tangle(z: Tensor, *, std: float, cov: float, eps: float) -> Tensor:
     variance = covariance.diagonal()
     spread = F.relu(1 - torch.sqrt(variance + eps)).mean()
     off = covariance - torch.diag(variance)
-    return std * spread + cov * off.square().sum() / z.shape[1]
+    return _safe.weighed_sum((std, cov), (spread, off.square().sum() / z.shape[1]))
 
 
 def barlow_twins(
