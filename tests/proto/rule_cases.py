@@ -141,6 +141,13 @@ KINDS_REFUSED: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
         "at least one weight > 0",
         "",
     ),
+    "a loss of no part": (
+        base(loss={"asymmetric_mse": {"over_penalty": 0, "under_penalty": 0}}),
+        "loss.asymmetric_mse",
+        "over_penalty and under_penalty of 0",
+        "at least one weight > 0",
+        "",
+    ),
     "targets of another kind": (
         base(dataset="iris"),
         "dataset",

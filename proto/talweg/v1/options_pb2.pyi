@@ -548,6 +548,7 @@ class LossFacts(_message.Message):
     POOLS_BATCH_FIELD_NUMBER: _builtins.int
     NONNEGATIVE_OUTPUTS_FIELD_NUMBER: _builtins.int
     SOFT_TARGETS_FIELD_NUMBER: _builtins.int
+    PART_WEIGHTS_FIELD_NUMBER: _builtins.int
     activation: Global___Activation.ValueType
     """What it applies to the model's outputs."""
     when: _builtins.str
@@ -598,6 +599,10 @@ class LossFacts(_message.Message):
     def nonnegative_outputs(self) -> Global___Condition:
         """When negative predictions are refused though nothing makes the model's outputs non-negative."""
 
+    @_builtins.property
+    def part_weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Parameters that weigh its parts: in a job one of them must be above 0."""
+
     def __init__(
         self,
         *,
@@ -619,10 +624,11 @@ class LossFacts(_message.Message):
         pools_batch: Global___Condition | None = ...,
         nonnegative_outputs: Global___Condition | None = ...,
         soft_targets: _builtins.bool = ...,
+        part_weights: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["nonnegative_outputs", b"nonnegative_outputs", "output", b"output", "pools_batch", b"pools_batch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "groups", b"groups", "ignores_target", b"ignores_target", "inputs", b"inputs", "nonnegative_outputs", b"nonnegative_outputs", "nonnegative_targets", b"nonnegative_targets", "only_evaluated", b"only_evaluated", "output", b"output", "pools_batch", b"pools_batch", "positive_weight", b"positive_weight", "predictor", b"predictor", "prefer", b"prefer", "raw_targets", b"raw_targets", "reference", b"reference", "soft_targets", b"soft_targets", "tasks", b"tasks", "user_defined", b"user_defined", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "groups", b"groups", "ignores_target", b"ignores_target", "inputs", b"inputs", "nonnegative_outputs", b"nonnegative_outputs", "nonnegative_targets", b"nonnegative_targets", "only_evaluated", b"only_evaluated", "output", b"output", "part_weights", b"part_weights", "pools_batch", b"pools_batch", "positive_weight", b"positive_weight", "predictor", b"predictor", "prefer", b"prefer", "raw_targets", b"raw_targets", "reference", b"reference", "soft_targets", b"soft_targets", "tasks", b"tasks", "user_defined", b"user_defined", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -195,6 +195,11 @@ def test_a_loss_that_stands_still() -> None:
     assert warned(job(optimizer={"sgd": {"learning_rate": 1e-12}}, training={"steps": 120})) == {}
 
 
+def test_a_loss_that_is_0_from_the_first_step_on() -> None:
+    found = warned(job(loss={"expression": "0 * (pred - target)"}, training={"steps": 120}))
+    assert "Check its weights and margins" in found[Warning.LOSS_CONSTANT].message
+
+
 def test_a_warm_up_may_stand_still() -> None:
     def spec(warmup: int) -> Any:
         return job(

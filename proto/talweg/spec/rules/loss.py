@@ -34,6 +34,7 @@ def loss_rules(case: SpecContext) -> Iterator[Violation]:
     for leaf in case.leaves:
         yield from _reduction(leaf)
         yield from _quantiles(leaf)
+        yield from _parts(leaf)
     for leaf in case.fitting:
         yield from _weights(case, leaf)
         yield from _targets(case, leaf)
@@ -126,6 +127,14 @@ def _quantiles(leaf: Leaf) -> Iterator[Violation]:
                 f"more than the previous one, {number_text(low)}",
                 "quantiles must increase",
             )
+
+
+def _parts(leaf: Leaf) -> Iterator[Violation]:
+    """Refuse a loss of which every part has a weight of 0: it is 0 whatever is predicted."""
+    names = leaf.facts.part_weights
+    if names and not any(getattr(leaf.message, name) for name in names):
+        found = f"{' and '.join(names)} of 0"
+        yield Violation(leaf.member, found, "at least one weight > 0")
 
 
 def _weights(case: SpecContext, leaf: Leaf) -> Iterator[Violation]:

@@ -123,15 +123,19 @@ def constant_loss(
         step: The step.
         learning_rate: At that step.
     """
-    if first == 0 or any(abs(loss - first) > CONSTANT * abs(first) for loss in since):
+    if any(abs(loss - first) > CONSTANT * abs(first) for loss in since):
         return None
+    advice = (
+        f"Try a higher learning rate than {learning_rate:g}, and check"
+        if first
+        else "Check its weights and margins, and"
+    )
     return Warning(
         kind=Warning.LOSS_CONSTANT,
         field="loss",
         message=(
             f"The loss is {first:.6g} since the first step, and still at step {step}: the model "
-            f"does not learn. Try a higher learning rate than {learning_rate:g}, and check "
-            "whether the loss depends on the outputs."
+            f"does not learn. {advice} whether the loss depends on the outputs."
         ),
     )
 
