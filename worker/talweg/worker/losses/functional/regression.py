@@ -83,7 +83,7 @@ def evidential(
     error = target - pred
     omega = 2 * beta * (1 + nu)
     # The logarithm of (ν e² + Ω)/Ω: the two large terms of α cancel in it, and not after rounding.
-    excess = _log1p_square(error * (nu / omega).sqrt())
+    excess = _log1p_square(error, nu / omega)
     likelihood = (
         (math.log(math.pi) - torch.log(nu) + torch.log(omega)) / 2
         + (alpha + 0.5) * excess
@@ -92,12 +92,12 @@ def evidential(
     return likelihood + coefficient * error.abs() * (2 * nu + alpha)
 
 
-def _log1p_square(x: Tensor) -> Tensor:
-    """log(1 + x²), also where the square overflows."""
-    far = x.abs() > _FAR
-    return torch.where(
-        far, 2 * torch.where(far, x, 1).abs().log(), torch.log1p(x.where(~far, 0).square())
-    )
+def _log1p_square(x: Tensor, factor: Tensor) -> Tensor:
+    """log(1 + factor · x²), also where the square overflows."""
+    far = x.detach().abs() * factor.detach().sqrt() > _FAR
+    near = torch.log1p(x.where(~far, 0).square() * factor)
+    beyond = 2 * x.where(far, 1).abs().log() + factor.where(far, 1).log()
+    return torch.where(far, beyond, near)
 
 
 def tweedie(pred: Tensor, target: Tensor, *, power: float = 1.5) -> Tensor:
