@@ -11,7 +11,9 @@ from tests.client.samples import sample
 from tests.client.worker import Worker
 
 from talweg.client import Client, _submissions
+from talweg.client._lines import job_title
 from talweg.client.cli._root import run
+from talweg.v1.spec_pb2 import JobSpec
 
 
 def test_a_long_line_stays_one_where_no_terminal_is(
@@ -63,3 +65,13 @@ def test_jobs_that_were_taken_before_a_failure_are_named(
     assert {job["name"] for job in json.loads(captured.out)} == accepted
     assert len(accepted) == 2
     assert "1 of 3 jobs were refused" in captured.err
+
+
+def test_jobs_without_a_loss_in_their_name_are_named_by_what_they_do() -> None:
+    replay, test = JobSpec(), JobSpec()
+    replay.loss.mse.SetInParent()
+    replay.replay.job, replay.replay.step = "jobs/abc", 3
+    test.loss.mse.SetInParent()
+    test.test_of.job = "jobs/abc"
+    assert job_title(replay) == "replay of step 3 of abc"
+    assert job_title(test) == "test of abc"

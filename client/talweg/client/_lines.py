@@ -126,8 +126,8 @@ def job_title(spec: "JobSpec") -> str:
 
     Jobs of a batch often differ in a parameter of the loss alone.
     """
-    if spec.display_name:
-        return spec.display_name
+    if spec.display_name or spec.HasField("replay") or spec.HasField("test_of"):
+        return display_name(spec)
     return f"{label(spec.loss)}{display_name(spec).removeprefix(_loss_name(spec))}"
 
 

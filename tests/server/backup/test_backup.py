@@ -1,6 +1,8 @@
 """Backup and restore: what is there is there again, in whichever database, and goes on."""
 
 import json
+import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -58,11 +60,13 @@ async def test_a_record_is_the_same_in_another_database(
         url = emptied()
     restored = Database(url)
     try:
-        assert dump.read_tables(restored, folder, version=migrate.latest()) == counts
+        assert (
+            dump.read_tables(restored, folder, version=migrate.latest(), expected=counts) == counts
+        )
         # NaN is not equal to itself.
         assert repr(contents(restored)) == repr(before)
         with pytest.raises(dump.DumpError, match="not empty"):
-            dump.read_tables(restored, folder, version=migrate.latest())
+            dump.read_tables(restored, folder, version=migrate.latest(), expected={})
         # New jobs are numbered behind the old ones.
         again = Rules(restored, [])
         row = await again.submit(spec())
@@ -157,7 +161,20 @@ def test_nothing_is_written_over(stack: Path, tmp_path: Path) -> None:
     assert (stack / "token-key").read_text() == "secret\n"
 
 
-@pytest.mark.parametrize("broken", ["no manifest", "later format", "later record", "cut table"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "no manifest",
+        "later format",
+        "later record",
+        "cut table",
+        "lost table",
+        "lost rows",
+        "unknown column",
+        "lost file",
+        "lost folder",
+    ],
+)
 def test_what_is_no_backup_is_refused_and_changes_nothing(
     broken: str, stack: Path, tmp_path: Path
 ) -> None:
@@ -171,8 +188,18 @@ def test_what_is_no_backup_is_refused_and_changes_nothing(
         manifest.write_text(json.dumps({**facts, "format": 2}))
     elif broken == "later record":
         manifest.write_text(json.dumps({**facts, "record_version": "9999"}))
-    else:
+    elif broken == "cut table":
         (target / "record/jobs.jsonl").write_text('["seq"]\n[1')
+    elif broken == "lost table":
+        (target / "record/projects.jsonl").unlink()
+    elif broken == "lost rows":
+        (target / "record/projects.jsonl").write_text('["name"]\n')
+    elif broken == "unknown column":
+        (target / "record/projects.jsonl").write_text('["nmae"]\n["default"]\n')
+    elif broken == "lost file":
+        (target / "blobs/jobs/a/checkpoints/5.json").unlink()
+    else:
+        shutil.rmtree(target / "mlflow")
     done = run(restore, target, "--data", restored)
     assert done.exit_code == 1, done.output
     assert "Traceback" not in done.output
@@ -212,3 +239,22 @@ def test_a_stack_whose_blobs_are_elsewhere_is_backed_up_with_them(
     done = run(backup, tmp_path / "backup", "--data", stack, **env)
     assert done.exit_code == 0, done.output
     assert (tmp_path / "backup/blobs/jobs/a/checkpoints/5.json").exists()
+
+
+def test_a_backup_is_never_in_what_it_copies(stack: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(stack / "blobs")
+    for inside in (stack / "blobs/b", stack / "spool", tmp_path / "link/b"):
+        before = sorted(stack.rglob("*"))
+        done = run(backup, inside, "--data", stack)
+        assert done.exit_code == 1, done.output
+        assert sorted(stack.rglob("*")) == before
+    assert run(backup, tmp_path / "backup", "--data", stack).exit_code == 0
+    done = run(restore, tmp_path / "backup", "--data", tmp_path / "backup/restored")
+    assert done.exit_code == 1
+    assert "needs a place outside it" in done.output
+
+
+def test_pipes_are_not_waited_for(stack: Path, tmp_path: Path) -> None:
+    os.mkfifo(stack / "spool/a-1/pipe")
+    assert run(backup, tmp_path / "backup", "--data", stack).exit_code == 0
+    assert [path.name for path in (tmp_path / "backup/spool/a-1").iterdir()] == ["lines"]

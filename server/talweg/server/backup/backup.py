@@ -10,7 +10,7 @@ after a restore, from a checkpoint that is in the backup, or else from their beg
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,6 +47,9 @@ class Manifest:
     folders: dict[str, int]
     """The number of files of each folder."""
 
+    rows: dict[str, int]
+    """The number of rows of each table; empty in backups of earlier versions."""
+
 
 def back_up(places: Places, target: Path, *, include_blobs: bool, say: Say) -> None:
     """Write a backup.
@@ -58,7 +61,8 @@ def back_up(places: Places, target: Path, *, include_blobs: bool, say: Say) -> N
         say: Told what was written, a line each.
 
     Raises:
-        DumpError: The target is not empty, or the record cannot be read.
+        DumpError: The target is not empty, lies where it would hold itself, or the record cannot
+            be read.
         BadSetting: There is no record.
         DatabaseUnavailable: The record does not answer.
         OSError: A file cannot be read or written.
@@ -72,6 +76,8 @@ def back_up(places: Places, target: Path, *, include_blobs: bool, say: Say) -> N
             "the means of that store, and back up the rest with --no-blobs"
         )
     check_record(places)
+    folders = {**places.folders, **({} if blobs is None else {BLOBS: blobs})}
+    _check_apart(target, folders, "the backup")
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     (target / "record").mkdir(mode=0o700)
     database = Database(places.database_url)
@@ -82,7 +88,6 @@ def back_up(places: Places, target: Path, *, include_blobs: bool, say: Say) -> N
         database.close()
     say(f"record: {sum(rows.values()):,} rows, {rows['jobs']:,} jobs")
     counts: dict[str, int] = {}
-    folders = {**places.folders, **({} if blobs is None else {BLOBS: blobs})}
     for name, source in folders.items():
         if source.exists():
             counts[name], num_bytes = copy_folder(source, target / name)
@@ -98,6 +103,7 @@ def back_up(places: Places, target: Path, *, include_blobs: bool, say: Say) -> N
         "record_version": migrate.latest(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "folders": counts,
+        "rows": rows,
     }
     # Last: without it, a backup is none.
     (target / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
@@ -112,7 +118,8 @@ def restore(source: Path, places: Places, *, say: Say) -> None:
         say: Told what was restored, a line each.
 
     Raises:
-        DumpError: It is no whole backup, or there is something in its place already.
+        DumpError: It is no whole backup, or there is something in its place already, or that
+            place is in the backup itself.
         DatabaseUnavailable: The record does not answer.
         OSError: A file cannot be read or written.
     """
@@ -123,19 +130,36 @@ def restore(source: Path, places: Places, *, say: Say) -> None:
     taken += [path for path in folders.values() if path.exists() and any(path.iterdir())]
     if taken:
         raise DumpError(f"{taken[0]} exists already: restore where nothing is yet")
+    for path in folders.values():
+        _check_apart(path, {"backup": source}, "what is restored")
     with ExitStack() as undone:
         for name, path in folders.items():
             undone.callback(shutil.rmtree, path, ignore_errors=True)
             num_files, num_bytes = copy_folder(source / name, path)
+            if num_files != manifest.folders[name]:
+                raise DumpError(
+                    f"{source / name} has {num_files:,} files, but {manifest.folders[name]:,} "
+                    "were written: the backup is no longer whole"
+                )
             say(f"{name}: {num_files:,} files, {num_bytes:,} bytes")
         for name, path in secrets.items():
             undone.callback(path.unlink, missing_ok=True)
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(path, (source / name).read_bytes())
         # Last, in one transaction: what there is a record of is there.
-        rows = _read_record(source / "record", places, manifest.record_version)
+        rows = _read_record(source / "record", places, manifest)
         undone.pop_all()
     say(f"record: {sum(rows.values()):,} rows, {rows.get('jobs', 0):,} jobs")
+
+
+def _check_apart(target: Path, sources: Mapping[str, Path], what: str) -> None:
+    """Check that a folder is in none of those that are copied, which would then have no end."""
+    place = target.resolve()
+    for source in sources.values():
+        if place.is_relative_to(source.resolve()):
+            raise DumpError(
+                f"{target} is in {source}, which is copied: {what} needs a place outside it"
+            )
 
 
 def _targets(manifest: Manifest, places: Places) -> dict[str, Path]:
@@ -153,14 +177,16 @@ def _targets(manifest: Manifest, places: Places) -> dict[str, Path]:
     return {name: targets[name] for name in manifest.folders}
 
 
-def _read_record(folder: Path, places: Places, record_version: str) -> dict[str, int]:
+def _read_record(folder: Path, places: Places, manifest: Manifest) -> dict[str, int]:
     file = places.record_file
     is_new = file is not None and not file.exists()
     if file is not None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = Database(places.database_url)
     try:
-        return dump.read_tables(database, folder, version=record_version)
+        return dump.read_tables(
+            database, folder, version=manifest.record_version, expected=manifest.rows
+        )
     except BaseException:
         database.close()
         if file is not None and is_new:
@@ -183,7 +209,9 @@ def read_manifest(source: Path) -> Manifest:
             raise DumpError(
                 f"{source} has format {facts['format']}, but this program reads {_FORMAT}"
             )
-        return Manifest(str(facts["record_version"]), dict(facts["folders"]))
+        return Manifest(
+            str(facts["record_version"]), dict(facts["folders"]), dict(facts.get("rows", {}))
+        )
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise DumpError(
             f"{source} is no backup, or one that broke off: {MANIFEST} is written last"

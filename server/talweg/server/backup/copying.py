@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import stat
 from contextlib import closing
 from pathlib import Path
 
@@ -13,8 +14,8 @@ _WITH_IT = ("-wal", "-shm", "-journal")
 def copy_folder(source: Path, target: Path) -> tuple[int, int]:
     """Copy a folder with all that is in it, as far as it is still there.
 
-    SQLite's databases are copied by SQLite, and so are whole. Links are passed over, and what is
-    half written, whose name ends in `.part`.
+    SQLite's databases are copied by SQLite, and so are whole. Links, pipes and sockets are passed
+    over, and what is half written, whose name ends in `.part`.
 
     Args:
         source: The folder.
@@ -36,6 +37,9 @@ def copy_folder(source: Path, target: Path) -> tuple[int, int]:
             if path.is_symlink() or name.endswith((".part", *_WITH_IT)):
                 continue
             try:
+                if not stat.S_ISREG(path.stat().st_mode):
+                    # A pipe would be waited for.
+                    continue
                 _copy(path, at / name)
             except FileNotFoundError:
                 # Removed since: a checkpoint that a later one has replaced, mostly.

@@ -6,11 +6,12 @@ base64 in an object of their own. All tables are read in one transaction, and so
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, insert, select, text
+from sqlalchemy.exc import CompileError, InterfaceError, OperationalError, StatementError
 
 from talweg.server.errors import CannotStart
 from talweg.server.store.record import migrate
@@ -53,19 +54,23 @@ def write_tables(database: Database, folder: Path) -> dict[str, int]:
         }
 
 
-def read_tables(database: Database, folder: Path, *, version: str) -> dict[str, int]:
+def read_tables(
+    database: Database, folder: Path, *, version: str, expected: Mapping[str, int]
+) -> dict[str, int]:
     """Read all tables into an empty record, in one transaction.
 
     Args:
         database: The record. Its tables are made where it has none.
         folder: Where `write_tables` has written.
         version: The version of the record that was written.
+        expected: The number of rows that were written, by table; those without are not checked.
 
     Returns:
         The number of rows of each table.
 
     Raises:
-        DumpError: The record is not empty, the files are of a later version, or are no dump.
+        DumpError: The record is not empty, the files are of a later version, are no dump, or
+            lack rows.
         DatabaseUnavailable: It does not answer.
         OSError: A file cannot be read.
     """
@@ -85,6 +90,12 @@ def read_tables(database: Database, folder: Path, *, version: str) -> dict[str, 
             for table in metadata.sorted_tables
             if (folder / f"{table.name}.jsonl").exists()
         }
+        for name, num_rows in expected.items():
+            if counts.get(name, 0) != num_rows:
+                raise DumpError(
+                    f"{folder / name}.jsonl has {counts.get(name, 0):,} rows, but {num_rows:,} "
+                    "were written: the backup is no longer whole"
+                )
         _continue_sequences(tx)
     try:
         migrate.upgrade(database)
@@ -117,6 +128,11 @@ def _read(tx: Transaction, table: Table, path: Path) -> int:
                 num_rows += len(rows)
         except (ValueError, KeyError, TypeError) as exc:
             raise DumpError(f"{path} is no table of a backup: {exc}") from exc
+        except (CompileError, StatementError) as exc:
+            if isinstance(exc, (InterfaceError, OperationalError)):
+                # The database's own trouble.
+                raise
+            raise DumpError(f"{path} is no table of a backup: {exc.args[0]}") from exc
     return num_rows
 
 
