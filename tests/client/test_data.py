@@ -1,5 +1,6 @@
 """Data of one's own: uploaded from files, folders, frames and arrays, and named by jobs."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,10 @@ def test_unknown_options_are_refused_before_anything_is_sent(client: Client, hou
     with pytest.raises(InvalidRequest, match="did you mean 'delimiter'"):
         client.upload(houses, name="unsent", read={"delimeter": ";"})
     assert not list(client.stored_datasets(name="unsent"))
+
+
+def test_pipes_and_devices_are_not_waited_for(client: Client, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path / "pipe.csv", Path("/dev/zero")):
+        with pytest.raises(InvalidRequest, match="write it to a file first"):
+            client.upload(path)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import stat
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -76,7 +77,15 @@ def default_name(data: object) -> str:
 
 
 def _source(path: Path, file_name: str) -> Source:
+    """Describe a file.
+
+    Raises:
+        InvalidRequest: It is none.
+    """
     digest = hashlib.sha256()
+    if not stat.S_ISREG(path.stat().st_mode):
+        # A pipe can be read once only, and a device has no end.
+        raise InvalidRequest(f"{path} is a pipe or a device: write it to a file first")
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
