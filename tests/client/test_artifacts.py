@@ -127,6 +127,30 @@ def test_bytes_that_are_gone_from_the_store_are_said(
         ended.download(WEIGHTS_PATH, tmp_path / "got")
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [(f"training/{WEIGHTS_PATH}", "its file in the blob store cannot be read"),
+     ("training.json", "the list of the files of .* is damaged")],
+)  # fmt: skip
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_what_no_waiting_mends_is_said_at_once(
+    ended: Job, blobs: Blobs, tmp_path: Path, path: str, said: str, has_folder: bool
+) -> None:
+    # A client waits for minutes for a store that is away.
+    place = f"{ended.name}/artifacts/1/{path}"
+    files = ended.artifacts()
+    blobs.remove(place)
+    if has_folder:
+        blobs.write(f"{place}/file", b"")
+    elif path.endswith("json"):
+        blobs.write(place, b"{")
+    else:
+        said = "not in the blob store"
+    with pytest.raises(NotFound, match=said):
+        ended.download(WEIGHTS_PATH, tmp_path / "got")
+    assert len(files) == len(FILES)
+
+
 def test_nothing_is_written_outside_the_folder(ended: Job, tmp_path: Path) -> None:
     elsewhere, folder = tmp_path / "elsewhere", tmp_path / "got"
     elsewhere.mkdir()
@@ -209,7 +233,8 @@ def test_the_command_line_gets_and_lists(ended: Job, talweg: Talweg, tmp_path: P
 def test_a_store_that_does_not_answer_is_said_without_its_address(
     ended: Job, faulty: FaultyServer
 ) -> None:
-    Path(faulty.blobs, ended.name, "artifacts/1/training.json").write_text("{")
+    Path(faulty.blobs).rename(f"{faulty.blobs}.aside")
+    Path(faulty.blobs).write_text("the disk is not mounted")
     with Client(faulty.address, timeout=timedelta(seconds=1)) as impatient:
         with pytest.raises(Unavailable, match="check TALWEG_BLOBS") as caught:
             impatient.job(ended.name).artifacts()

@@ -37,7 +37,7 @@ class DiskFull(ServerError):
 
 
 class ArtifactNotFound(ServerError):
-    """The job has left no such file."""
+    """The job has left no such file, or that is lost or damaged."""
 
 
 class ArtifactNotReady(ServerError):

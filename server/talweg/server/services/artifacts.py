@@ -17,6 +17,7 @@ from talweg.blobs import (
     DamagedListError,
     StoredArtifact,
     StoredArtifacts,
+    is_of_one_file,
     job_blobs,
     read_artifacts,
 )
@@ -44,6 +45,7 @@ _THREADS = 8
 _MOST_NAMED = 12
 # Folders whose files follow from an output that the job's spec asks for.
 _MODEL, _PLOTS = "model", "plots"
+_JOBS = "jobs"
 DESCRIPTION = "model/model.json"
 """What every model has."""
 
@@ -116,6 +118,7 @@ class ArtifactService:
 
         Raises:
             JobNotFound: There is no such job.
+            ArtifactNotFound: The list of its files is damaged.
             InvalidRequest: The job's name, the path or the page size is none.
             BadPageToken: The token is of other arguments, or none that this service gave.
             BlobsUnavailable: The blob store does not answer.
@@ -146,7 +149,7 @@ class ArtifactService:
 
         Raises:
             JobNotFound: There is no such job.
-            ArtifactNotFound: It has left no model.
+            ArtifactNotFound: It has left no model, or its files cannot be read.
             ArtifactNotReady: The model is not there yet, or was not asked for.
             InvalidRequest: The job's name is none.
             BlobsUnavailable: The blob store does not answer.
@@ -170,7 +173,7 @@ class ArtifactService:
 
         Raises:
             JobNotFound: There is no such job.
-            ArtifactNotFound: It has left no such file.
+            ArtifactNotFound: It has left no such file, or that cannot be read.
             ArtifactNotReady: The file is not there yet, or was not asked for.
             OffsetBehindEnd: The file is shorter.
             InvalidRequest: The job's name or the path is none.
@@ -211,18 +214,26 @@ class ArtifactService:
             raise _unavailable(exc) from exc
 
     def _stored(self, row: JobRow) -> StoredArtifacts:
+        blobs = self._blobs(row)
         try:
-            return read_artifacts(self._blobs(row), row.name, last=row.attempt)
-        except (DamagedListError, OSError) as exc:
+            try:
+                return read_artifacts(blobs, row.name, last=row.attempt)
+            except OSError as exc:
+                if not is_of_one_file(exc):
+                    raise
+                # Raises where it is the store that is away.
+                blobs.names(_JOBS)
+                raise _unlisted(row, exc) from exc
+        except DamagedListError as exc:
+            raise _unlisted(row, exc) from exc
+        except OSError as exc:
             raise _unavailable(exc) from exc
 
     def _open(self, opened: ExitStack, row: JobRow, file: StoredArtifact) -> Read:
         try:
             return opened.enter_context(self._blobs(row).reading(file.blob))
-        except FileNotFoundError as exc:
-            raise _gone(row, file) from exc
         except OSError as exc:
-            raise _unavailable(exc) from exc
+            raise _failed(exc, row, file) from exc
 
 
 def _job(connection: Connection, id_: str) -> JobRow:
@@ -298,10 +309,35 @@ def _read(read: Read, offset: int, row: JobRow, file: StoredArtifact) -> bytes:
     try:
         data = read(offset, length) if length else b""
     except OSError as exc:
-        raise _unavailable(exc) from exc
+        raise _failed(exc, row, file) from exc
     if len(data) < length:
         raise _gone(row, file)
     return data
+
+
+def _failed(
+    error: OSError, row: JobRow, file: StoredArtifact
+) -> ArtifactNotFound | BlobsUnavailable:
+    """Return what an error of a file means: no waiting brings it back where others are read."""
+    if isinstance(error, FileNotFoundError):
+        return _gone(row, file)
+    if not is_of_one_file(error):
+        return _unavailable(error)
+    log.error("%s cannot be read: %s", file.blob, error)
+    return ArtifactNotFound(
+        f"{file.path} of {row.name} is listed, but its file in the blob store cannot be read; the "
+        "server's log has the reason. Look in the job's run in MLflow, or submit it again",
+        metadata={"job": row.name},
+    )
+
+
+def _unlisted(row: JobRow, error: Exception) -> ArtifactNotFound:
+    log.error("the list of the files of %s cannot be read: %s", row.name, error)
+    return ArtifactNotFound(
+        f"the list of the files of {row.name} in the blob store is damaged; the server's log has "
+        "the reason. Look in the job's run in MLflow, or submit it again",
+        metadata={"job": row.name},
+    )
 
 
 def _gone(row: JobRow, file: StoredArtifact) -> ArtifactNotFound:
