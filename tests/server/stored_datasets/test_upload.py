@@ -106,6 +106,37 @@ async def test_bytes_that_are_known_are_not_sent_again(running: Running, tmp_pat
     assert left(tmp_path) == sorted([stored.digest, other.digest])
 
 
+async def test_content_that_the_store_has_lost_comes_back_with_the_file(
+    running: Running, tmp_path: Path
+) -> None:
+    content = houses()
+    stored = await upload(running, content)
+    folder = tmp_path / "blobs" / "datasets" / stored.digest
+    data, description = folder / "data.arrow", folder / "info.json"
+    whole = data.read_bytes()
+
+    async def comes_back() -> None:
+        assert await offset(running, content) == 0
+        assert (await upload(running, content)).name == stored.name
+        assert data.read_bytes() == whole
+        assert description.stat().st_size > 0
+        assert await offset(running, content) == len(content)
+
+    data.write_bytes(whole[:100])
+    await comes_back()
+    data.unlink()
+    data.mkdir()
+    await comes_back()
+    description.unlink()
+    await comes_back()
+    shutil.rmtree(folder)
+    await comes_back()
+    # A store that is away has lost nothing.
+    (tmp_path / "blobs").rename(tmp_path / "aside")
+    (tmp_path / "blobs").write_text("not mounted")
+    assert await offset(running, content) == len(content)
+
+
 async def test_the_same_name_with_other_content_is_a_new_version(running: Running) -> None:
     first = await upload(running, houses(40))
     second = await upload(running, houses(50))

@@ -11,6 +11,7 @@ from typing import TypeVar
 from talweg.blobs import Blobs, project_blobs
 from talweg.server.errors import BadSetting, BlobsUnavailable, DatabaseUnavailable
 from talweg.server.queueing.outage import Outage
+from talweg.server.services.stored_datasets.views import info_of
 from talweg.server.store import stored_datasets
 from talweg.server.store.record.clock import SECOND
 from talweg.server.store.record.database import Database, Transaction
@@ -84,6 +85,17 @@ class DatasetStorage:
             await asyncio.sleep(_WAIT_S)
         raise BlobsUnavailable("the same content is still being removed: upload it again later")
 
+    async def is_whole(self, row: StoredDatasetRow) -> bool:
+        """Return whether a data set's content is in the store, as far as sizes tell.
+
+        A store that does not answer has not lost anything.
+        """
+        try:
+            return await asyncio.to_thread(self._is_whole, row)
+        except OSError as exc:
+            log.warning("the blob store fails: %s", exc)
+            return True
+
     async def remove_unreferenced(self) -> None:
         """Remove content that no data set refers to any more.
 
@@ -118,8 +130,22 @@ class DatasetStorage:
         except FileNotFoundError:
             is_there = False
         if not is_there:
-            blobs.put(f"{folder}/{data.name}", data)
-        blobs.put(f"{folder}/{_INFO}", description)
+            _put(blobs, f"{folder}/{data.name}", data)
+        _put(blobs, f"{folder}/{_INFO}", description)
+
+    def _is_whole(self, row: StoredDatasetRow) -> bool:
+        blobs, folder = project_blobs(self._url, row.stored_in), _folder(row.digest)
+        sizes = {name: blobs.size(f"{folder}/{name}") for name in blobs.names(folder)}
+        return bool(sizes.pop(_INFO, 0)) and info_of(row).num_bytes in sizes.values()
+
+
+def _put(blobs: Blobs, path: str, source: Path) -> None:
+    try:
+        blobs.put(path, source)
+    except IsADirectoryError:
+        # Nothing of ours is a folder there.
+        blobs.remove_folder(path)
+        blobs.put(path, source)
 
 
 def _folder(digest: str) -> str:

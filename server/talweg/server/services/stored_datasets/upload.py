@@ -75,8 +75,7 @@ class UploadService:
             UploadTooLarge: The file is too large.
         """
         plan = plan_of(header, max_bytes=self._max_bytes)
-        known = await self._database.reading(stored_datasets.read_before, plan.read_key)
-        if known is not None:
+        if await self._read_before(plan) is not None:
             return plan.num_bytes
         return min(plan.num_bytes, self._staging.offset(_staged_as(plan.sha256)))
 
@@ -125,15 +124,25 @@ class UploadService:
             return answer
 
     async def known(self, plan: UploadPlan) -> StoredDatasetRow | None:
-        """Store a file that was read in the same way before; None where it was not.
+        """Store a file that was read in the same way before.
+
+        Returns:
+            Its row; None where it was not read, or what was stored of it is lost.
 
         Raises:
             DatabaseUnavailable: The record cannot be written.
         """
+        row = await self._read_before(plan)
+        if row is None:
+            return None
         if plan.validate_only:
-            row = await self._database.reading(stored_datasets.read_before, plan.read_key)
-            return None if row is None else replace(row, name="")
+            return replace(row, name="")
         return await self._database.writing(_record_again, plan)
+
+    async def _read_before(self, plan: UploadPlan) -> StoredDatasetRow | None:
+        row = await self._database.reading(stored_datasets.read_before, plan.read_key)
+        # Lost content comes back with the file: so jobs that miss it are told.
+        return row if row is not None and await self._storage.is_whole(row) else None
 
     async def store(self, plan: UploadPlan, path: Path) -> tuple[StoredDatasetRow, StoredDataset]:
         """Read a file of this machine, and store what it holds.
