@@ -175,7 +175,7 @@ def test_a_taken_port_is_an_error(server: Server, tmp_path: Path) -> None:
         ),
         ({"TALWEG_DATABASE_URL": "mysql://h/d"}, "begins with mysql://"),
         ({"TALWEG_DATABASE_URL": "sqlite:////nowhere/at/all.db"}, "unable to open database file"),
-        ({"TALWEG_DATABASE_URL": f"sqlite:///{__file__}"}, "file is not a database"),
+        ({"TALWEG_DATABASE_URL": f"sqlite:///{__file__}"}, "record's file " + __file__),
         ({"TALWEG_BROKER_URL": "amqp://h"}, "begins with amqp"),
         ({"TALWEG_BROKER_URL": "redis://:sec/ret@h:1/0"}, "%2F for / in the password"),
         ({"TALWEG_BROKER_URL": "redis://:12/secret@h:1/0"}, "%2F for / in the password"),

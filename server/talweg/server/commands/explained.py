@@ -1,5 +1,7 @@
 """What keeps a command from its work, in words."""
 
+import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,6 +9,8 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from talweg.server.errors import CannotStart, DatabaseUnavailable
+
+_SQLITE = "sqlite:///"
 
 
 @contextmanager
@@ -22,4 +26,17 @@ def explained() -> Iterator[None]:
         raise click.ClickException(f"TALWEG_DATABASE_URL: {cause or exc}") from exc
     except DBAPIError as exc:
         # It answers, and cannot be used: a file of another kind, a user without rights.
-        raise click.ClickException(f"TALWEG_DATABASE_URL: {exc.orig}") from exc
+        raise click.ClickException(f"TALWEG_DATABASE_URL: {exc.orig}{_help(exc)}") from exc
+
+
+def _help(error: DBAPIError) -> str:
+    """Say what to do about a file that SQLite cannot read."""
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return ""
+    url = os.environ.get("TALWEG_DATABASE_URL", "")
+    file = f" {url.removeprefix(_SQLITE)}" if url.startswith(_SQLITE) else ""
+    return (
+        f". The record's file{file} is damaged, or is something else. Keep it aside, and restore "
+        "a backup into a new folder with `talweg restore`; without the file, a new record is begun"
+    )
