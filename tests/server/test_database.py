@@ -132,6 +132,29 @@ async def test_a_lock_of_another_program_is_said_and_waited_for_once(
     database.close()
 
 
+async def test_a_damaged_record_is_said_and_stays_so(tmp_path: Path) -> None:
+    file = tmp_path / "talweg.db"
+    whole = Database(f"sqlite:///{file}")
+    migrate.upgrade(whole)
+    whole.close()
+    with closing(sqlite3.connect(file)) as reader:
+        (page,) = reader.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'jobs'"
+        ).fetchone()
+        (size,) = reader.execute("PRAGMA page_size").fetchone()
+    with file.open("r+b") as damaged:
+        damaged.seek((page - 1) * size)
+        damaged.write(b"\xff" * size)
+    database = Database(f"sqlite:///{file}")
+    # What lies elsewhere in it can still be read and written.
+    await database.check()
+    with pytest.raises(DatabaseUnavailable, match="damaged"):
+        await database.reading(lambda connection: connection.execute(select(jobs)).all())
+    with pytest.raises(DatabaseUnavailable, match="damaged"):
+        await database.check()
+    database.close()
+
+
 async def test_after_an_outage_workers_renew_their_leases_before_any_is_taken_back(
     rules: Rules, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,15 +23,16 @@ def explained() -> Iterator[None]:
     except DatabaseUnavailable as exc:
         # The driver's own words, which callers over the wire are not given.
         cause = getattr(exc.__cause__, "orig", None)
-        raise click.ClickException(f"TALWEG_DATABASE_URL: {cause or exc}") from exc
+        message = f"TALWEG_DATABASE_URL: {cause or exc}{_help(cause)}"
+        raise click.ClickException(message) from exc
     except DBAPIError as exc:
         # It answers, and cannot be used: a file of another kind, a user without rights.
-        raise click.ClickException(f"TALWEG_DATABASE_URL: {exc.orig}{_help(exc)}") from exc
+        raise click.ClickException(f"TALWEG_DATABASE_URL: {exc.orig}{_help(exc.orig)}") from exc
 
 
-def _help(error: DBAPIError) -> str:
+def _help(error: object) -> str:
     """Say what to do about a file that SQLite cannot read."""
-    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return ""
     url = os.environ.get("TALWEG_DATABASE_URL", "")

@@ -143,7 +143,8 @@ class StatusService:
                 f"the record cannot be read or written: {getattr(exc.__cause__, 'orig', exc)}",
                 "Check that its disk has free space and its folder can be written, or that "
                 "PostgreSQL runs (TALWEG_DATABASE_URL), and that no other program holds a lock on "
-                "it. Jobs that run go on for ten minutes meanwhile.",
+                "it. Jobs that run go on for ten minutes meanwhile. Where its file is damaged, "
+                "restore a backup (`talweg restore`).",
             )
         answers = await self._workers.workers()
         workers = _states(answers or {}, record.running)

@@ -68,6 +68,9 @@ _PASSING_IN_SQLITE = {
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
+    # No statement mends it, but a backup does.
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
 }
 
 P = ParamSpec("P")
@@ -261,8 +264,9 @@ class Database:
         """Read and write the record, changing nothing.
 
         Raises:
-            DatabaseUnavailable: It does not answer, or cannot be written.
+            DatabaseUnavailable: It does not answer, cannot be written, or is damaged.
         """
+        self.availability.check()
         # A real write: a full disk or a file that is read-only shows in nothing less.
         await self.writing_relaxed(lambda tx: tx.connection.execute(_SAME_VERSION))
 

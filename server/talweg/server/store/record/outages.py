@@ -22,6 +22,11 @@ _LOCK_PATIENCE_MS = 3_000
 _STILL_LOCKED_MS = 100
 
 _LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+_DAMAGED_WORDS = (
+    "the record's file is damaged; who runs the server must end it and restore a backup"
+)
 
 R = TypeVar("R")
 
@@ -46,6 +51,7 @@ class Availability:
         self._is_locked = False
         self._is_failing = False
         self._back_since = float("-inf")
+        self._is_damaged = False
 
     @property
     def lock_patience_ms(self) -> int:
@@ -59,6 +65,15 @@ class Availability:
             seconds: How long ago it must have ended.
         """
         return not self._is_failing and self._monotonic() - self._back_since >= seconds
+
+    def check(self) -> None:
+        """Check that no part of the record was found damaged: others may still be read.
+
+        Raises:
+            DatabaseUnavailable: One was. It stays so until the server is started anew.
+        """
+        if self._is_damaged:
+            raise DatabaseUnavailable(_DAMAGED_WORDS)
 
     def failed(self, error: DatabaseUnavailable) -> None:
         """Note that something could not be written."""
@@ -97,7 +112,10 @@ class Availability:
         finally:
             # Does nothing to what has begun.
             work.cancel()
-        if not isinstance(work.exception(), DatabaseUnavailable):
+        error = work.exception()
+        if isinstance(error, DatabaseUnavailable):
+            self._is_damaged |= _code(error) in _DAMAGED
+        else:
             # A connection that could not be made is no answer: others may hang on those they have.
             self._num_answers[threads] += 1
             self._silent.discard(threads)
@@ -114,6 +132,8 @@ def words(error: DBAPIError) -> str:
         )
     if code == sqlite3.SQLITE_FULL:
         return "the record's disk is full, and nothing was changed; try again once it has room"
+    if code in _DAMAGED:
+        return _DAMAGED_WORDS
     return "the database is unreachable, or cannot be written; try again"
 
 
