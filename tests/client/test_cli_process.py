@@ -125,6 +125,14 @@ def test_reader_that_has_enough_is_no_error(faulty: FaultyServer, tmp_path: Path
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_error(faulty: FaultyServer, tmp_path: Path, closed: str) -> None:
+    env = environment(tmp_path, TALWEG_ADDRESS=faulty.address)
+    command = f'exec "$@" {closed}'
+    done = subprocess.run(["sh", "-c", command, "sh", *TALWEG, "jobs"], env=env, timeout=180)
+    assert done.returncode == 0
+
+
 def test_quickstart_example(faulty: FaultyServer, tmp_path: Path) -> None:
     env = environment(tmp_path, TALWEG_ADDRESS=faulty.address)
     script = Path(__file__).parents[2] / "client/examples/quickstart.py"

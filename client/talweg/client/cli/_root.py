@@ -127,6 +127,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
         # The words typed so far are in variables of the shell.
         return shell_complete(root, {}, "talweg", COMPLETE_VARIABLE, instruction)
+    _fill_streams()
     for stream in (sys.stdout, sys.stderr):
         # An encoding without ± or … must not break a table in the middle.
         if isinstance(stream, TextIOWrapper):
@@ -157,3 +158,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return problem.exit_code
     except Exception as error:
         return report(error)
+
+
+def _fill_streams() -> None:
+    """Open to nothing what the caller has closed of the standard streams, as by ``>&-``.
+
+    Python has None in their place, and the next file or connection would get their number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
