@@ -100,3 +100,14 @@ def test_pictures_are_sent_as_an_archive(address: str, tmp_path: Path) -> None:
         (tmp_path / "none").mkdir(exist_ok=True)
         with Client(address) as client, pytest.raises(InvalidRequest, match=told):
             Job(client._connection, JOB).predict_file(source, tmp_path / "out.csv", remote=True)
+
+
+def test_the_file_to_predict_for_is_not_written_over(tmp_path: Path) -> None:
+    source, link = tmp_path / "in.csv", tmp_path / "link.csv"
+    source.write_text("a\n1\n")
+    link.symlink_to(source)
+    with Client("127.0.0.1:1") as client:
+        for remote in (True, False):
+            with pytest.raises(ValueError, match="write to another one"):
+                Job(client._connection, JOB).predict_file(source, link, remote=remote)
+    assert source.read_text() == "a\n1\n"

@@ -52,6 +52,19 @@ def test_the_usual_id_is_copied_where_the_file_has_it(tmp_path: Path) -> None:
     assert read(file, usual_id="name").ids is None
 
 
+@pytest.mark.parametrize("row", ["1;2;3", "1;2;", "1", '"1;2'])
+def test_rows_of_another_length_are_refused_as_in_uploads(tmp_path: Path, row: str) -> None:
+    content = f"size;town\n3;4\n{row}\n"
+    with pytest.raises(AssertionError):
+        ingested(tmp_path / "in", content.encode())
+    file = tmp_path / "in.csv"
+    file.write_text(content)
+    with pytest.raises(ValueError, match="row 2 has . values, but the header has 2"):
+        read(file)
+    file.write_text('size;town\n3;"4;5"\n\n1;2\n')
+    assert read(file).inputs["town"].tolist() == ["4;5", "2"]
+
+
 @pytest.mark.parametrize("ending", ["parquet", "npz"])
 def test_a_damaged_file_is_said_to_be_one(tmp_path: Path, ending: str) -> None:
     frame = pd.DataFrame({"size": np.arange(200.0), "town": ["Ay", "Bex"] * 100})

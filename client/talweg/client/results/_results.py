@@ -203,11 +203,14 @@ class JobFiles(JobHandle):
 
         Raises:
             MissingExtra: PyTorch is not installed here.
-            ValueError: A format is unknown, or the content does not fit the model.
+            ValueError: A format is unknown, the content does not fit the model, or the target is
+                the source.
             FailedPrecondition: Remotely, no worker is there.
             TalwegError: As `model`.
             OSError: A file cannot be read or written.
         """
+        if os.path.exists(target) and os.path.samefile(source, target):
+            raise ValueError(f"{target} is the file to predict for: write to another one")
         if remote:
             return _predictions.predict_file(
                 self._connection, self._named(), Path(source), Path(target), id_column=id_column

@@ -1,5 +1,6 @@
 """Files that predictions are made of, and that they are written to."""
 
+import csv
 import os
 import zlib
 from collections.abc import Collection
@@ -95,10 +96,12 @@ def _read_csv(
     separator = _SEPARATORS[ending]
     if separator not in first:
         separator = max(_DETECTED, key=first.count)
+    _check_rows(path, encoding, separator)
     frame = pd.read_csv(
         path,
         sep=separator,
         encoding=encoding,
+        index_col=False,
         dtype=dict.fromkeys(texts, str),
         keep_default_na=False,
         na_values=["", *missing],
@@ -109,6 +112,28 @@ def _read_csv(
         elif separator != "," and pd.api.types.is_string_dtype(frame[name]):
             frame[name] = _with_points(frame[name])
     return frame
+
+
+def _check_rows(path: Path, encoding: str, separator: str) -> None:
+    """Check that each row has as many values as the header, as it must when data are uploaded.
+
+    Pandas would take the first column of longer rows for their names, and move the others.
+
+    Raises:
+        ValueError: One has not.
+    """
+    with path.open(encoding=encoding, newline="") as file:
+        rows = (row for row in csv.reader(file, delimiter=separator) if row)
+        try:
+            names = next(rows, [])
+            for number, row in enumerate(rows, 1):
+                if len(row) != len(names):
+                    raise ValueError(
+                        f"row {number} has {len(row)} values, but the header has {len(names)}; "
+                        f'put values that hold "{separator}" into quotes'
+                    )
+        except csv.Error as exc:
+            raise ValueError(str(exc)) from exc
 
 
 def _with_points(column: "pd.Series[Any]") -> "pd.Series[Any]":
