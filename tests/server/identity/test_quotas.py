@@ -7,6 +7,7 @@ from sqlalchemy import update as update_of
 from tests.server.identity.teams import Metadata, Teams, refusal
 from tests.server.samples import spec
 from tests.server.stored_datasets.parts import houses
+from tests.server.sweeps.sweeping import sweep_spec
 
 from talweg.server.store import jobs
 from talweg.server.store.identity.gpu_use import PERIOD_DAYS
@@ -14,7 +15,7 @@ from talweg.server.store.record.clock import SECOND
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.schema import attempts, gpu_use
 from talweg.v1 import identity_pb2 as pb
-from talweg.v1 import jobs_pb2, workers_pb2
+from talweg.v1 import jobs_pb2, sweeps_pb2, workers_pb2
 from talweg.v1.identity_pb2_grpc import IdentityServiceStub
 
 
@@ -50,6 +51,19 @@ async def test_jobs_beyond_the_quota_are_refused(teams: Teams) -> None:
     cancel = jobs_pb2.CancelJobRequest(name=one)
     await teams.running.jobs.CancelJob(cancel, metadata=ann)
     assert await teams.submit(ann)
+
+
+async def test_a_sweep_without_room_says_for_what_it_waits(teams: Teams) -> None:
+    ann = await teams.token(pb.Role.SUBMITTER, "a")
+    await update(teams, "a", max_open_jobs=0)
+    create = sweeps_pb2.CreateSweepRequest(spec=sweep_spec())
+    sweep = (await teams.sweeps.CreateSweep(create, metadata=ann)).sweep
+    get = sweeps_pb2.GetSweepRequest(name=sweep.name)
+    now = await teams.sweeps.GetSweep(get, metadata=ann)
+    assert now.message.startswith("waits: project 'a' may have 0 jobs that have not ended")
+    await update(teams, "a")
+    now = await teams.sweeps.GetSweep(get, metadata=ann)
+    assert now.message == "created"
 
 
 async def test_running_jobs_beyond_the_quota_wait_and_say_so(teams: Teams) -> None:

@@ -99,11 +99,24 @@ def room_for_jobs(connection: Connection) -> int | None:
 def no_room_for_jobs(connection: Connection) -> QuotaExceeded:
     """Return the error of a job that the operation's project may not have."""
     name = project_of(connection) or DEFAULT_PROJECT
-    most = projects.quotas_of(connection, name).max_open_jobs
+    most = projects.quotas_of(connection, name).max_open_jobs or 0
     return QuotaExceeded(
-        "max_open_jobs",
-        f"project {name!r} may have {most:,} jobs that have not ended, and has "
-        f"{projects.open_jobs(connection, name):,}: wait until some end, or ask an admin for more",
+        "max_open_jobs", _is_full(name, most, projects.open_jobs(connection, name))
+    )
+
+
+def why_no_jobs(connection: Connection, project: str) -> str:
+    """Return why a project may have no more jobs now; empty where it may."""
+    most = projects.quotas_of(connection, project).max_open_jobs
+    if most is None or (number := projects.open_jobs(connection, project)) < most:
+        return ""
+    return _is_full(project, most, number)
+
+
+def _is_full(project: str, most: int, number: int) -> str:
+    return (
+        f"project {project!r} may have {most:,} jobs that have not ended, and has {number:,}: "
+        "wait until some end, or ask an admin for more"
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -11,6 +11,7 @@ from talweg.server.errors import InvalidRequest, ShuttingDown
 from talweg.server.queries import pages
 from talweg.server.services.arguments import count, sweep_of
 from talweg.server.services.attempts.tracking import reachable
+from talweg.server.services.quotas import why_no_jobs
 from talweg.server.services.sweeps.messages import SweepView, trial_message
 from talweg.server.services.sweeps.plans import Plans
 from talweg.server.services.watching import WatchLimit
@@ -92,6 +93,9 @@ class SweepService:
 
     def _view(self, connection: Connection, row: SweepRow) -> SweepView:
         plan = self._plans.of(row)
+        if row.state == Sweep.RUNNING and not trials.open_jobs(connection, row.seq):
+            why = why_no_jobs(connection, row.project)
+            row = replace(row, message=f"waits: {why}") if why else row
         searches = range(min(len(plan.searches), _MOST_BEST))
         best = [trials.best(connection, row.seq, search, row.goal) for search in searches]
         return SweepView(
