@@ -30,6 +30,10 @@ def test_rm(
     done = talweg("rm", id_)
     assert done.status == 130
     assert f"Delete {id_}?" in done.err
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    done = talweg("rm", id_)
+    assert done.status == 2
+    assert "nothing was done: add --yes" in done.err
     done = talweg("rm", "--experiment", "to remove", "--yes")
     assert done.status == 6
     assert done.out == f"{id_} is deleted\n"

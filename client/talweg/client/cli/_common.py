@@ -37,6 +37,21 @@ _PLAIN_WIDTH = 200
 _NO_ADDRESS = "NO_ADDRESS"
 
 
+def confirm(question: str) -> None:
+    """Ask before something is lost; end the command where the answer is no.
+
+    Raises:
+        UsageError: There is nobody to answer.
+    """
+    try:
+        click.confirm(f"{question} This cannot be undone", abort=True, err=True)
+    except click.Abort as error:
+        if isinstance(error.__context__, EOFError):
+            click.echo(err=True)
+            raise click.UsageError("nobody answered, and nothing was done: add --yes") from error
+        raise
+
+
 @dataclass(frozen=True)
 class Session:
     """The options before the command."""

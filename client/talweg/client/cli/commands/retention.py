@@ -8,7 +8,7 @@ import click
 
 from talweg.client import TalwegError
 from talweg.client.cli import _problems
-from talweg.client.cli._common import Session, age, json_option, note, print_json, say
+from talweg.client.cli._common import Session, age, confirm, json_option, note, print_json, say
 from talweg.client.cli._selection import jobs_or_filter, select_jobs
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def rm(
         selected = select_jobs(client, jobs, filter=filter, states=states, experiment=experiment)
         what = selected[0].id if len(selected) == 1 else f"{len(selected)} jobs"
         if not yes:
-            click.confirm(f"Delete {what}? This cannot be undone", abort=True, err=True)
+            confirm(f"Delete {what}?")
         # The newest first: they may refer to older ones.
         for job in sorted(selected, key=lambda job: job.message.create_time.ToNanoseconds())[::-1]:
             try:
@@ -115,7 +115,7 @@ def gc(
             return 0
         if not yes:
             many = f"{len(found.jobs)} jobs"
-            click.confirm(f"Delete {many}? This cannot be undone", abort=True, err=True)
+            confirm(f"Delete {many}?")
         done = collect(only_look=False)
     if as_json:
         print_json(to_dict(done))
@@ -146,12 +146,7 @@ def _collect_folders(
             note(f"{many} to remove, as the workers listed them within the last hour")
             return 0
         if not yes:
-            click.confirm(
-                f"Remove {many}? They must not belong to another server's jobs. "
-                "This cannot be undone",
-                abort=True,
-                err=True,
-            )
+            confirm(f"Remove {many}? They must not belong to another server's jobs.")
         done = client.collect_folders(older_than)
     if as_json:
         print_json(to_dict(done))

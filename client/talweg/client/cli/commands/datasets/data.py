@@ -9,6 +9,7 @@ import click
 from talweg.client.cli._common import (
     Session,
     ago,
+    confirm,
     console,
     json_option,
     note,
@@ -168,7 +169,7 @@ def remove(session: Session, name: str, force: bool, yes: bool) -> None:
         if not yes:
             client.stored_dataset(name)  # An unknown name is refused before anybody is asked.
             what = name if "@" in name else f"all versions of {name}"
-            click.confirm(f"Delete {what}? This cannot be undone", abort=True, err=True)
+            confirm(f"Delete {what}?")
         client.delete_stored_dataset(name, force=force)
     say(f"{name} is deleted")
 
