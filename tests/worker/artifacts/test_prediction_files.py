@@ -1,5 +1,6 @@
 """Files are read for a prediction as they are read when data are uploaded."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 from tests.server.ingest.parts import read as ingested
 
-from talweg.worker.artifacts.prediction_files import read
+from talweg.worker.artifacts.prediction_files import read, write
 
 ROWS = "size;bed;town\n1,5;007; Bern \n-;012;None\n30;007;Zürich\n"
 
@@ -87,3 +88,19 @@ def test_a_damaged_file_is_said_to_be_one(tmp_path: Path, ending: str) -> None:
     file.unlink()
     with pytest.raises(FileNotFoundError):
         read(file)
+
+
+def test_no_file_takes_the_place_of_what_is_none(tmp_path: Path) -> None:
+    predictions = pd.DataFrame({"prediction": [1.0]})
+    pipe, real, link = tmp_path / "pipe.csv", tmp_path / "real.csv", tmp_path / "link.csv"
+    os.mkfifo(pipe)
+    with pytest.raises(FileExistsError, match="is a pipe or a device"):
+        write(predictions, pipe)
+    assert pipe.is_fifo()
+    link.symlink_to(real)
+    write(predictions, link)
+    assert link.is_symlink()
+    assert real.read_text() == "prediction\n1.0\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "link.csv", "pipe.csv", "real.csv",
+    ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Files that nobody reads half of."""
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -29,3 +30,17 @@ def write_whole(path: Path, content: str | bytes, *, mode: int = 0o600) -> None:
         with suppress(OSError):
             aside.unlink()
         raise
+
+
+def place_of(path: Path) -> Path:
+    """Return where a file is to be renamed to that a user has named: behind links.
+
+    Raises:
+        OSError: There is a folder, a pipe or a device, whose place no file may take.
+    """
+    place = Path(os.path.realpath(path))
+    if place.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if place.exists() and not place.is_file():
+        raise FileExistsError(errno.EEXIST, "is a pipe or a device: name a file", str(path))
+    return place

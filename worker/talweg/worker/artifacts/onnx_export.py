@@ -4,7 +4,6 @@ The client loads it by the entry point `onnx` of the group `talweg.offers`. It n
 `talweg[onnx]`.
 """
 
-import errno
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from talweg.spec.local.whole_files import place_of
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.artifacts import trained
 from talweg.worker.artifacts.predictor import load_example
@@ -74,16 +74,15 @@ def export(folder: Path, spec: JobSpec, target: Path) -> OnnxFile:
     """
     model, example = trained.load(folder, spec), load_example(folder)
     _check_size(model)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
+    place = place_of(target)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = place.with_name(f".{place.name}.part")
     try:
         # What cannot be written is said at once, not after the export.
         part.touch()
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
         _write(model, example, part)
         difference, shape = _compare(model, example, part)
-        os.replace(part, target)
+        os.replace(part, place)
     finally:
         part.unlink(missing_ok=True)
     return OnnxFile(target, model.input_shape, shape, difference)

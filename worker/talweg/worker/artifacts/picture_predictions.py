@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from talweg.spec.local.whole_files import place_of
 from talweg.worker.artifacts.image_files import Pictures
 
 _CORNERS = ("x1", "y1", "x2", "y2")
@@ -81,6 +82,7 @@ def write_masks(masks: Mapping[str, Mask], path: Path, classes: Sequence[str]) -
         OSError: It cannot be written.
     """
     ending = path.suffix.lower()
+    path = place_of(path)
     part = path.with_name(f".{path.name}.part{ending}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
+from talweg.spec.local.whole_files import place_of
 from talweg.spec.stored import MISSING_TEXTS
 from talweg.worker.errors import WorkerError
 
@@ -205,6 +206,7 @@ def write(predictions: Any, path: Path, *, ids: Any = None) -> None:
             f"predictions of the shape {predictions.shape} do not fit into a table: write them to "
             "a .npz file"
         )
+    path = place_of(path)
     part = path.with_name(f".{path.name}.part{ending}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
