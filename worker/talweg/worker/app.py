@@ -23,7 +23,6 @@ import sklearn.model_selection  # noqa: F401  as above
 import sklearn.neighbors  # noqa: F401  as above
 import sklearn.pipeline  # noqa: F401  as above
 import torch
-import torch._dynamo  # noqa: F401  the first optimizer would take a second to import it
 from celery import Celery, signals
 from celery.worker.control import control_command, inspect_command
 

@@ -19,8 +19,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import torch._dynamo  # noqa: F401  the first optimizer would take a second to import it
-
 from talweg.worker.confinement import landlock, namespaces
 from talweg.worker.confinement.namespaces import Namespaces
 from talweg.worker.parents import adopt_orphans, die_with_parent, go_on_in_child

@@ -13,6 +13,7 @@ from torch import nn
 
 from talweg.spec import kind
 from talweg.v1 import optimizers_pb2 as messages
+from talweg.worker.training.optim.untraced import spare_tracer
 
 Parameters = Sequence[nn.Parameter] | Sequence[dict[str, Any]]
 """Parameters, or groups of them as `groups` makes them."""
@@ -122,3 +123,11 @@ OPTIMIZERS: dict[str, Callable[[Any, Parameters], torch.optim.Optimizer]] = {
     "adagrad": _adagrad,
 }
 """Every member of `Optimizer` with its builder."""
+
+spare_tracer(
+    torch.optim.SGD,
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.RMSprop,
+    torch.optim.Adagrad,
+)
