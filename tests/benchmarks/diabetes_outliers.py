@@ -42,12 +42,16 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def run(loss: str, seed: int) -> float:
+def run(
+    loss: str, seed: int, *, epochs: int = EPOCHS, learning_rate: float = LEARNING_RATE
+) -> float:
     """Train once and return the test MAE on clean targets, in the target's units.
 
     Args:
         loss: One of `LOSSES`.
         seed: Decides the split, the outliers, the first weights and the order of the batches.
+        epochs: How often all samples are seen.
+        learning_rate: Of AdamW.
     """
     torch.set_num_threads(1)
     inputs, targets = load_diabetes(return_X_y=True)
@@ -70,10 +74,10 @@ def run(loss: str, seed: int) -> float:
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(inputs.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
+        model.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY, fused=True
     )
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         permutation = torch.randperm(n_train, generator=generator)
         x_epoch, y_epoch = x_train[permutation], y_train[permutation]
         for start in range(0, n_train, BATCH_SIZE):

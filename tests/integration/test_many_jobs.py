@@ -9,7 +9,7 @@ from tests.integration.stack import Stack, tiny_spec
 
 from talweg.client import Client, Job
 
-NUM_JOBS = 100
+NUM_JOBS = 50
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def jobs(stack: Stack) -> list[Job]:
 def test_each_runs_once(jobs: list[Job], stack: Stack) -> None:
     assert Counter(job.message.attempt for job in jobs) == {1: NUM_JOBS}
     with Client(stack.address) as client:
-        for job in jobs[::10]:
+        for job in jobs[::5]:
             kinds = [event.WhichOneof("kind") for event in client.job(job.name).watch()]
             assert kinds.count("finished") == 1
             assert kinds[-1] == "finished"
