@@ -11,15 +11,21 @@ from tests._records import empty_record
 from tests.client.commands import Done, Talweg
 from tests.client.faulty import FaultyServer
 from tests.client.worker import Worker
+from tests.server.shared_helpers import SharedSearch, SharedStatistics
 
 from talweg.client import Client
 from talweg.client.cli._root import run
+from talweg.server import parts
 from talweg.server.settings import Settings
 
 
 @pytest.fixture
-def faulty(tmp_path: Path, redis_url: str) -> Iterator[FaultyServer]:
+def faulty(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultyServer]:
     """The server in this process, on SQLite, which fails on request."""
+    monkeypatch.setattr(parts, "StatisticsProcess", SharedStatistics)
+    monkeypatch.setattr(parts, "SearchProcess", SharedSearch)
     server = FaultyServer(
         Settings(
             listen="127.0.0.1:0",

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select, update
+from tests.server.shared_helpers import SharedSearch, SharedStatistics
 
 from talweg.server.errors import ServerError
 from talweg.server.services.attempts.leases import LeaseClaim, LeaseService
@@ -15,11 +16,9 @@ from talweg.server.services.attempts.tracking import TrackingService
 from talweg.server.services.cancellation import CancellationService
 from talweg.server.services.comparison.answer import AnswerService
 from talweg.server.services.comparison.compare import ComparisonService
-from talweg.server.services.comparison.process import StatisticsProcess
 from talweg.server.services.jobs import JobService
 from talweg.server.services.pausing import PauseService
 from talweg.server.services.search.asking import AskingService
-from talweg.server.services.search.process import SearchProcess
 from talweg.server.services.sessions.closing import ClosingService
 from talweg.server.services.sessions.deciding import SessionService
 from talweg.server.services.submission.preparing import Submission
@@ -101,7 +100,7 @@ class Rules:
         self.database = database
         self.changes = changes
         self.status = Status()
-        self.statistics = StatisticsProcess()
+        self.statistics = SharedStatistics()
         self.sessions = SessionService(database, self.statistics)
         self.submission = SubmissionService(database, take_looks=self.sessions.take_looks)
         self.jobs = JobService(database, self.status)
@@ -111,7 +110,7 @@ class Rules:
         self.comparison = ComparisonService(database)
         self.answers = AnswerService(self.statistics)
         self.tracking = TrackingService(database)
-        self.search = SearchProcess()
+        self.search = SharedSearch()
         self.asking = AskingService(self.search)
         self.runner = SweepRunner(database, self.submission, self.asking, self.statistics)
         self.creation = CreationService(database, self.submission, self.runner.wake)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from tests.server.samples import Rules, held, spec, summary
+from tests.server.shared_helpers import SharedSearch
 
 from talweg.server.services.attempts.reports import Report
 from talweg.server.services.search.asking import AskingService
-from talweg.server.services.search.process import SearchProcess
 from talweg.server.services.sweeps.answering import SweepAnswer, SweepAnswerService
 from talweg.server.services.sweeps.creation import CreationService
 from talweg.server.services.sweeps.lookup import SweepService
@@ -54,7 +54,7 @@ class Deciding:
 
     def new_runner(self) -> SweepRunner:
         """Return a runner as a server has it that has just been started."""
-        asking = AskingService(SearchProcess())
+        asking = AskingService(SharedSearch())
         rules = self.rules
         return SweepRunner(rules.database, rules.submission, asking, rules.statistics)
 
