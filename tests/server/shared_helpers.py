@@ -7,7 +7,7 @@ an event loop of their own, since each test has another.
 import asyncio
 import atexit
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -24,8 +24,8 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 @cache
-def _started(kind: type[HelperProcess]) -> HelperProcess:
-    process: HelperProcess = kind()  # type: ignore[call-arg]
+def _started(kind: Callable[[], HelperProcess]) -> HelperProcess:
+    process = kind()
     atexit.register(lambda: asyncio.run_coroutine_threadsafe(process.close(), _loop()).result(60))
     return process
 
@@ -46,6 +46,6 @@ class SharedSearch(SearchProcess):
         return await _ask(SearchProcess, question)
 
 
-async def _ask(kind: type[HelperProcess], question: Mapping[str, Any]) -> dict[str, Any]:
+async def _ask(kind: Callable[[], HelperProcess], question: Mapping[str, Any]) -> dict[str, Any]:
     asked = _started(kind).ask(question)
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, _loop()))
