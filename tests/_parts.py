@@ -140,7 +140,11 @@ def running_redis(
 
 @dataclass
 class Mlflow:
-    """An MLflow server that a test may stop and start again, always at one address."""
+    """An MLflow server that a test may stop and start again, always at one address.
+
+    It runs as in `talweg up`, in one process: MLflow's own command has two, each of which imports
+    it all.
+    """
 
     folder: Path
     """Holds its database, its artifacts and its log."""
@@ -157,9 +161,9 @@ class Mlflow:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "mlflow.log"
         self.process = start(
-            [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
-             "--port", str(self.port), "--workers", "1",
-             "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db",
+            [sys.executable, "-P", "-m", "talweg.deploy.services._mlflow",
+             str(self.folder / "mlflow.db"), str(self.folder / "token"),
+             "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
              "--artifacts-destination", str(self.folder / "artifacts")],
             log=log,
             env={

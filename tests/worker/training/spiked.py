@@ -82,6 +82,7 @@ def spec(task: str, *, spikes: Any = "warn", **fields: Any) -> JobSpec:
         "batch_size": 8,
         "spikes": spikes,
         "log_every_steps": 1,
+        "evaluate_every_epochs": 5,
         **FAMILIES[task].get("training", {}),
         **fields.pop("training", {}),
     }
