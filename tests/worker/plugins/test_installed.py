@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tests._plugins import write_package
 from tests.worker.plugins.conftest import Install
 
 from talweg.spec.plugins import kind_of
@@ -106,9 +107,7 @@ def make(parameters, context): ...
         described(kind_of(ModelPlugin()), entry, entry.load())
 
 
-def test_the_digest_of_a_plugin_is_that_of_its_code(
-    install: Install, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_digest_of_a_plugin_is_that_of_its_code(install: Install) -> None:
     code = "def make(parameters, context): return "
     install(f"{code}1", {"talweg.models:one": "make"}, module="digested_one")
     install(f"{code}1", {"talweg.models:two": "make"}, module="digested_two")
@@ -132,6 +131,6 @@ def test_the_digest_of_a_plugin_is_that_of_its_code(
     after = told()
     assert after["one"] != before["one"]
     assert after["two"] == before["two"]
-    # A version beside it has changed.
-    monkeypatch.setattr(digests, "distributions", lambda: [])
+    # Another has been installed where this process has looked before.
+    write_package(Path(found.origin).parent, "digested_beside", "", {})
     assert told()["two"] != after["two"]

@@ -1,8 +1,10 @@
 """What code a plug-in is: by it jobs are told apart whose plug-ins have changed."""
 
 import hashlib
-from collections.abc import Iterator
-from functools import cache
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, distributions, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,9 +66,26 @@ def _digest(module: str) -> str:
             digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     except (OSError, ImportError, ValueError):
         return ""
-    for installed in sorted({f"{each.name}=={each.version}" for each in distributions()}):
-        digest.update(f"{installed}\n".encode())
+    for each in _installed(tuple((folder, _changed_at(folder)) for folder in sys.path)):
+        digest.update(f"{each}\n".encode())
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _installed(_folders: Sequence[tuple[str, int]]) -> Sequence[str]:
+    """Return all that is installed, with versions.
+
+    Reading each one's metadata takes a tenth of a second, so it is done again only where a folder
+    that imports look in has changed, as whatever installs changes it.
+    """
+    return sorted({f"{each.name}=={each.version}" for each in distributions()})
+
+
+def _changed_at(folder: str) -> int:
+    try:
+        return os.stat(folder or os.curdir).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _files(module: str) -> Iterator[tuple[str, Path]]:
