@@ -10,7 +10,7 @@ SPEC = {
     "model": {"mlp": {"hidden": [8], "dropout": 0.2}},
     "loss": "cross_entropy",
     "experiment": "continued",
-    "outputs": {"model": False, "plots": False},
+    "outputs": {"plots": False},
 }
 
 

@@ -24,7 +24,8 @@ def sigmoid(x: Number) -> Number:
 
 def softmax(logits: Sequence[Number]) -> list[Number]:
     powers = [mp.exp(z) for z in logits]
-    return [power / sum(powers) for power in powers]
+    total = sum(powers)
+    return [power / total for power in powers]
 
 
 # ---------------------------------------------------------------- numbers: (pred, target)

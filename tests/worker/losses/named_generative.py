@@ -93,9 +93,10 @@ def ssim(
         for c, i, j in itertools.product(range(len(x)), *spans):
             a, b = (z[c, i : i + window_size, j : j + window_size] for z in (x, y))
             mean_a, mean_b = (weights * a).sum(), (weights * b).sum()
-            var_a = (weights * (a - mean_a) ** 2).sum()
-            var_b = (weights * (b - mean_b) ** 2).sum()
-            both = (weights * (a - mean_a) * (b - mean_b)).sum()
+            off_a, off_b = a - mean_a, b - mean_b
+            weighed = weights * off_a
+            var_a, both = (weighed * off_a).sum(), (weighed * off_b).sum()
+            var_b = (weights * off_b * off_b).sum()
             likeness = (2 * mean_a * mean_b + c1) * (2 * both + c2)
             found.append(likeness / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)))
         values.append(1 - sum(found) / len(found))

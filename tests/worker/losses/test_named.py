@@ -93,7 +93,9 @@ def test_the_gradient_is_that_of_the_value(case: Named) -> None:
     def loss(*learned: Tensor) -> Tensor:
         return module({**inputs, **dict(zip(case.learned, learned, strict=True))})
 
-    assert torch.autograd.gradcheck(loss, [inputs[name] for name in case.learned])
+    # Along one direction drawn at random: the formula has been asked for each element above.
+    learned = [inputs[name] for name in case.learned]
+    assert torch.autograd.gradcheck(loss, learned, fast_mode=True)
 
 
 @pytest.mark.parametrize("dtype", SMALL, ids=str)
