@@ -1,7 +1,7 @@
 """torch's optimizers without the tracer of `torch.compile`.
 
 They ask `torch._dynamo` to leave their methods out of what it compiles, and so import it at their
-first use: more than a second and 80 MB in every process that trains, though nothing here is
+first use: more than a second and 67 MB in every process that trains, though nothing here is
 compiled.
 """
 
