@@ -27,7 +27,7 @@ from talweg.v1 import jobs_pb2
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import SweepSpec
 
-PAGES = "http://127.0.0.1:5000"
+PAGES = "http://mlflow.example:5000"
 Train = Callable[[Value], Training]
 Write = Callable[..., Path]
 
