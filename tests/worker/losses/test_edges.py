@@ -239,6 +239,8 @@ _VIEWS = {"z1": torch.tensor([[1e20], [0.0]]), "z2": torch.tensor([[1e20], [0.0]
 _NOT_ALONE = math.log(1 + math.exp(-1))
 _CODE = {"mu": torch.tensor([[1e25]]), "logvar": torch.zeros(1, 1)}
 _IMAGES = {"recon": torch.ones(1, 1), "target": torch.zeros(1, 1)}
+_BOXES = {"boxes": torch.tensor([[0.0, 0, 1, 1]]), "target_boxes": torch.tensor([[0.0, 0, 1, 2]])}
+_NO_CLASS = {"class_logits": torch.tensor([[torch.nan, 0.0]]), "target_classes": torch.tensor([0])}
 _NOTHING: list[tuple[Any, dict[str, Tensor], float]] = [
     ({"cross_entropy": {"weight": [0.0, 1.0]}}, _WILD_ROW, _NOT_ALONE),
     ({"focal": {"alpha": [0.0, 1.0], "gamma": 0.0}}, _WILD_ROW, _NOT_ALONE / 2),
@@ -247,10 +249,17 @@ _NOTHING: list[tuple[Any, dict[str, Tensor], float]] = [
     ({"symmetric_ce": {"alpha": 0.0}}, _RULED_OUT, 4.0),
     ({"asymmetric_mse": {"over_penalty": 0.0}}, _FAR, 0.0),
     ({"bce_with_logits": {"pos_weight": [0.0]}}, _WRONG, math.log(2) / 2),
+    ({"bce_with_logits": {"pos_weight": [0.0]}},
+     {**_WRONG, "pred": torch.tensor([[torch.nan], [0.0]])}, math.log(2) / 2),
+    ({"asymmetric_mse": {"over_penalty": 0.0}},
+     {**_FAR, "pred": torch.tensor([torch.inf, 1.0])}, 0.0),
+    ({"detection": {"class_weight": 0.0}}, {**_NO_CLASS, **_BOXES}, 0.5),
     ({"focal_binary": {"alpha": 0.0}}, _WRONG, math.log(2) / 8),
     ({"sum": {"terms": [{"loss": "mse", "weight": 0}, {"loss": "mae"}]}}, _FAR, 5e24),
     ({"sum": {"terms": [{"loss": "mse", "weight": 0}]}}, _FAR, 0.0),
     ({"vae": {"beta": 0.0, "recon": "mse"}}, {**_IMAGES, **_CODE}, 1.0),
+    ({"vae": {"beta": 0.0, "recon": "mse"}},
+     {"logvar": torch.tensor([[torch.nan]]), "mu": torch.zeros(1, 1), **_IMAGES}, 1.0),
     ({"vicreg": {"cov": 0.0, "sim": 0.0}}, _VIEWS, 0.0),
     ({"ce_dice": {"ce_weight": 0.0}}, _RULED_OUT, 1.0),
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE
 from mlflow.store.db.utils import _get_managed_session_maker
 from sqlalchemy import Engine, QueuePool, create_engine, text
 from sqlalchemy.orm import Session, sessionmaker
@@ -50,3 +51,9 @@ def test_what_breaks_a_constraint_is_refused(tmp_path: Path) -> None:
     engine.dispose()
     assert isinstance(found, RefusedError)
     assert "UNIQUE" in str(found)
+
+
+def test_a_refusal_that_repeats_a_link_is_one() -> None:
+    text = "Invalid value 'see https://sqlalche.me/e/20/e3q8' of a tag"
+    for code in (INVALID_PARAMETER_VALUE, BAD_REQUEST):
+        assert isinstance(answered(MlflowException(text, code)), RefusedError)

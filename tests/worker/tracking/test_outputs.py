@@ -296,6 +296,9 @@ def test_what_cannot_be_made_does_not_keep_the_figures(
     assert tracked.complete
     assert re.fullmatch("model: it could not be made: .*header.*", tracked.left_out)
     assert results.WEIGHTS_FOLDER in names
+    assert not tracking.search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
+    )
 
 
 @pytest.mark.parametrize("plots", [True, False])

@@ -19,7 +19,7 @@ _REFUSED_STATUSES = {400, 404, 405, 413, 422}
 # MLflow answers all but one of SQLAlchemy's errors as bad requests: also that the database's
 # connections are used up or were closed. They end with a link to their kind, by which only a wrong
 # value and a broken constraint are of what was sent.
-_OF_DATABASE = re.compile(r"sqlalche\.me/e/\d+/(\w+)")
+_OF_DATABASE = re.compile(r"https://sqlalche\.me/e/\d+/(\w+)\)$")
 _OF_WHAT_WAS_SENT = {"9h9h", "gkpj"}
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
@@ -64,7 +64,7 @@ def answered(error: MlflowException) -> TrackingError:
         return RunGoneError(message)
     if code in _GONE:
         return RunGoneError(message)
-    if code in _REFUSED and not _is_of_database(message):
+    if code in _REFUSED and not (code == "BAD_REQUEST" and _is_of_database(message)):
         return RefusedError(message)
     if code in _FORBIDDEN:
         return TrackingAwayError(message)
@@ -73,8 +73,8 @@ def answered(error: MlflowException) -> TrackingError:
 
 def _is_of_database(message: str) -> bool:
     """Return whether MLflow's database failed, and not at what was sent."""
-    kinds = _OF_DATABASE.findall(message)
-    return bool(kinds) and kinds[-1] not in _OF_WHAT_WAS_SENT
+    found = _OF_DATABASE.search(message)
+    return found is not None and found[1] not in _OF_WHAT_WAS_SENT
 
 
 @contextmanager

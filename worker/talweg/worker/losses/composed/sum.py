@@ -42,7 +42,7 @@ class Sum(LossModule):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum; see `LossModule.forward`."""
-        return self._weigh(self.term_values(inputs))
+        return self._weigh(self.term_values(inputs), inputs)
 
     def values(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the terms' unreduced values, which must agree in shape.
@@ -51,7 +51,8 @@ class Sum(LossModule):
             ValueError: An input is wrong, or the terms' shapes differ.
         """
         self._require_names(inputs)
-        return self._weigh([term.values(share) for term, share in self._share_out(inputs)])
+        values = [term.values(share) for term, share in self._share_out(inputs)]
+        return self._weigh(values, inputs)
 
     def parts(self, inputs: Mapping[str, Tensor]) -> list[Part]:
         """Return the parts of all terms; see `LossModule.parts`."""
@@ -95,8 +96,8 @@ class Sum(LossModule):
             shares.append((term, {name: inputs[name] for name in names if name in inputs}))
         return shares
 
-    def _weigh(self, values: list[Tensor]) -> Tensor:
+    def _weigh(self, values: list[Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
         shapes = [tuple(value.shape) for value in values]
         if len(set(shapes)) > 1:
             raise ValueError(f"the terms of a sum must have one shape, but got {shapes}")
-        return _safe.weighed_sum(self.weights, values)
+        return _safe.weighed_sum(self.weights, values, *inputs.values(), *self.parameters())

@@ -73,7 +73,8 @@ class BceWithLogits(TorchElementwise, YesOrNo):
         if pred.is_cpu and not bool(loss.isnan().any()):
             return loss
         free = certain(pred, target) | self._of_weight_0(target)
-        values = self._as_torch(pred, target, "none").masked_fill(free, 0)
+        # Before and after: the gradient at a NaN is NaN.
+        values = self._as_torch(pred.masked_fill(free, 0), target, "none").masked_fill(free, 0)
         if reduction == "none":
             return values
         return values.sum() if reduction == "sum" else values.mean()

@@ -318,7 +318,7 @@ class SymmetricCe(Classes):
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
         ce = F.cross_entropy(pred, target, reduction="none")
         weights = self.alpha, self.beta * self.log_zero
-        return _safe.weighed_sum(weights, (ce, torch.expm1(-ce)))
+        return _safe.weighed_sum(weights, (ce, torch.expm1(-ce)), pred)
 
 
 BUILDERS: dict[str, type[LossModule]] = {

@@ -91,7 +91,7 @@ class Detection(Pooled):
     ) -> Tensor:
         classes = self.class_loss({"pred": class_logits, "target": target_classes})
         places = self.box_loss({"pred": boxes, "target": target_boxes})
-        return _safe.weighed_sum(self.weights, (classes, places))
+        return _safe.weighed_sum(self.weights, (classes, places), class_logits, boxes)
 
 
 def _part(spec: pb.ClassLoss | pb.BoxLoss, name: str) -> LossModule:

@@ -287,7 +287,7 @@ class CeDice(Pooled, Classes):
 
     def _pooled(self, pred: Tensor, target: Tensor) -> Tensor:
         ce, dice = self._parts(pred, target)
-        return _safe.weighed_sum(self.weights, (ce.value, dice.value))
+        return _safe.weighed_sum(self.weights, (ce.value, dice.value), pred)
 
     def _parts(self, pred: Tensor, target: Tensor) -> tuple[Part, Part]:
         if self.ignore_index is not None:

@@ -15,7 +15,6 @@ from talweg.worker.losses.base import (
     reduction_of,
     same_precision,
 )
-from talweg.worker.losses.functional import _safe
 
 
 class Mse(TorchElementwise):
@@ -247,11 +246,13 @@ class AsymmetricMse(Elementwise):
 
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
         error = pred - target
+        # An error that costs nothing may be of any size.
+        if not self.over_penalty:
+            error = error.clamp(max=0)
+        if not self.under_penalty:
+            error = error.clamp(min=0)
         square = error.square()
-        over, under = (
-            _safe.weighed(weight, square) for weight in (self.over_penalty, self.under_penalty)
-        )
-        return torch.where(error > 0, over, under)
+        return torch.where(error > 0, self.over_penalty * square, self.under_penalty * square)
 
 
 BUILDERS: dict[str, type[LossModule]] = {

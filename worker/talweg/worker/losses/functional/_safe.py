@@ -88,20 +88,35 @@ def log_gamma_half_step(x: Tensor) -> Tensor:
     return (series * inverse) - torch.log(inverse) / 2 - moved
 
 
-def weighed(weight: float, values: Tensor) -> Tensor:
-    """weight · values, 0 where the weight is 0, also of values that overflow or are NaN."""
-    return (
-        weight * values if weight else values.where(torch.zeros_like(values, dtype=torch.bool), 0)
-    )
+def weighed(weight: float, values: Tensor, *inputs: Tensor) -> Tensor:
+    """weight · values; with a weight of 0, 0 whatever the values are, and so are the gradients.
+
+    Args:
+        weight: The factor.
+        values: May have overflowed or be NaN.
+        inputs: What they are computed from.
+    """
+    if weight:
+        return weight * values
+    return torch.zeros_like(values) + _nothing(values.dtype, inputs)
 
 
-def weighed_sum(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
-    """Return the sum of weighed values; those of weight 0 get no gradient and give none."""
+def weighed_sum(weights: Sequence[float], values: Sequence[Tensor], *inputs: Tensor) -> Tensor:
+    """Return the sum of values by their weights; as `weighed` where a weight is 0."""
     taken = [w * v for w, v in zip(weights, values, strict=True) if w]
-    total = taken[0] if taken else weighed(0, values[0])
+    total = taken[0] if taken else torch.zeros_like(values[0])
     for value in taken[1:]:
         total = total + value
+    if len(taken) < len(values):
+        total = total + _nothing(total.dtype, inputs)
     return total
+
+
+def _nothing(dtype: torch.dtype, inputs: Sequence[Tensor]) -> Tensor:
+    """Return a 0 that is joined to inputs, and gives each a gradient of 0 whatever it holds."""
+    floats = [each for each in inputs if each.is_floating_point()]
+    zeros = [each.masked_fill(torch.ones_like(each, dtype=torch.bool), 0).sum() for each in floats]
+    return torch.stack([zero.to(dtype) for zero in zeros]).sum()
 
 
 def keep(pred: Tensor, mask: Tensor) -> Tensor:

@@ -166,7 +166,7 @@ def vae(
         https://arxiv.org/abs/1312.6114
     """
     likelihood = _by_sample(reconstruction(recon, target, form))
-    return likelihood + _safe.weighed(beta, _by_sample(gaussian_kl(mu, logvar)))
+    return likelihood + _safe.weighed(beta, _by_sample(gaussian_kl(mu, logvar)), mu, logvar)
 
 
 def _by_sample(values: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from talweg.worker.losses.functional import _safe
 
-# Below this the slope of softplus stays as it is there.
-_FLAT = -20.0
 # From this on 1 + x² is x² to the last digit, in float64 too.
 _FAR = 1e9
+# Below this the slope of softplus stays as it is there.
+_FLAT = -20.0
 
 
 def positive(raw: Tensor) -> Tensor:
@@ -94,9 +94,15 @@ def evidential(
 
 def _log1p_square(x: Tensor, factor: Tensor) -> Tensor:
     """log(1 + factor · x²), also where the square overflows."""
-    far = x.detach().abs() * factor.detach().sqrt() > _FAR
+    far = (x.square() * factor).isinf() & x.isfinite()
     near = torch.log1p(x.where(~far, 0).square() * factor)
-    beyond = 2 * x.where(far, 1).abs().log() + factor.where(far, 1).log()
+    root = x.where(far, 1).abs() * factor.where(far, 1).sqrt()
+    is_large = root > _FAR
+    beyond = torch.where(
+        is_large,
+        2 * root.where(is_large, 1).log(),
+        torch.log1p(root.where(~is_large, 0).square()),
+    )
     return torch.where(far, beyond, near)
 
 

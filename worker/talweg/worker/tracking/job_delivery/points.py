@@ -131,7 +131,7 @@ class PointSender:
             with state.leaving_out("metrics"):
                 self._runs.log(run_id, points=[point])
         for name, value in params.items():
-            with state.leaving_out(f"parameter {name}"):
+            with state.leaving_out("parameters"):
                 self._runs.log(run_id, params={name: value})
         with state.leaving_out("tags"):
             self._runs.log(run_id, tags=tags)

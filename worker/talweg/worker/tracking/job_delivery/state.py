@@ -18,8 +18,8 @@ from talweg.worker.tracking.spool import write_json
 
 FILE = "delivery.json"
 _FORMAT = 1
-# A line for people; the record takes some thousand bytes.
-_MOST_LEFT_OUT, _REASON_LENGTH = 5, 200
+# For people; the record takes some thousand bytes of all kinds together.
+_REASON_LENGTH = 120
 
 
 @dataclass
@@ -57,10 +57,9 @@ class DeliveryState:
     """What will not arrive, such as "model", with the reason."""
 
     def leave_out(self, what: str, error: Exception) -> None:
-        """Note that something will not arrive."""
-        if len(self.left_out) < _MOST_LEFT_OUT:
-            words = "".join(char if char.isprintable() else " " for char in str(error))
-            self.left_out[what] = cut(" ".join(words.split()), _REASON_LENGTH)
+        """Note that something of a kind will not arrive; the last reason stands for all."""
+        words = "".join(char if char.isprintable() else " " for char in str(error))
+        self.left_out[what] = cut(" ".join(words.split()), _REASON_LENGTH)
 
     @contextmanager
     def leaving_out(self, what: str) -> Iterator[None]:

@@ -209,28 +209,27 @@ def _send_model(
     # A delivery without models never loads torch.
     from talweg.worker.artifacts import made_apart, mlflow_flavour, predictor  # noqa: PLC0415
 
-    if not state.model_id:
-        state.model_id = _find_or_create_model(spec, run, runs, state, save)
-        state.creating_model = False
-        save()
-    runs.models.add_output(run.run_id, state.model_id)
-    to = {
-        "run_id": run.run_id,
-        "model_id": state.model_id,
-        "tracking_uri": runs.tracking_uri,
-    }
-    try:
-        if made_apart.is_of_plugin(attempt.folder):
-            # Its code must not run where MLflow's password is.
-            with made_apart.made_apart(attempt.folder) as made, translated():
-                mlflow_flavour.log_made(made, **to)
-        else:
-            model = predictor.load(attempt.folder)
+    def fill(log_it: Callable[..., None]) -> None:
+        if not state.model_id:
+            state.model_id = _find_or_create_model(spec, run, runs, state, save)
+            state.creating_model = False
+            save()
+        runs.models.add_output(run.run_id, state.model_id)
+        try:
             with translated():
-                mlflow_flavour.log_model(model, predictor.load_example(attempt.folder), **to)
-    except mlflow_flavour.UploadError as exc:
-        with uploading():
-            raise exc.__cause__ or exc from None
+                log_it(run_id=run.run_id, model_id=state.model_id, tracking_uri=runs.tracking_uri)
+        except mlflow_flavour.UploadError as exc:
+            with uploading():
+                raise exc.__cause__ or exc from None
+
+    # Made or loaded first: what cannot be leaves no empty model.
+    if made_apart.is_of_plugin(attempt.folder):
+        # Its code must not run where MLflow's password is.
+        with made_apart.made_apart(attempt.folder) as made:
+            fill(partial(mlflow_flavour.log_made, made))
+    else:
+        model, example = predictor.load(attempt.folder), predictor.load_example(attempt.folder)
+        fill(partial(mlflow_flavour.log_model, model, example))
     data = training_data(spec, attempt.data) if attempt.data is not None else None
     runs.models.link(run.run_id, attempt.results, model_id=state.model_id, data=data)
 

@@ -13,11 +13,14 @@ from torch import nn
 
 from talweg.spec import kind
 from talweg.v1 import optimizers_pb2 as messages
-from talweg.worker.training.optim.untraced import spare_tracer
+from talweg.worker.training.optim.untraced import untraced
 
 Parameters = Sequence[nn.Parameter] | Sequence[dict[str, Any]]
 """Parameters, or groups of them as `groups` makes them."""
 
+_SGD, _Adam = untraced(torch.optim.SGD), untraced(torch.optim.Adam)
+_AdamW, _RMSprop = untraced(torch.optim.AdamW), untraced(torch.optim.RMSprop)
+_Adagrad = untraced(torch.optim.Adagrad)
 
 RATE_FACTOR = "rate_factor"
 """The setting of a group that the learning rate is multiplied by; 1 where absent."""
@@ -58,7 +61,7 @@ def learning_rate(optimizer: messages.Optimizer) -> float:
 
 
 def _sgd(optimizer: messages.Sgd, parameters: Parameters) -> torch.optim.Optimizer:
-    built = torch.optim.SGD(
+    built = _SGD(
         parameters,
         lr=optimizer.learning_rate,
         momentum=optimizer.momentum,
@@ -75,11 +78,11 @@ def _sgd(optimizer: messages.Sgd, parameters: Parameters) -> torch.optim.Optimiz
 
 
 def _adam(optimizer: messages.Adam, parameters: Parameters) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, **_adam_arguments(optimizer))
+    return _Adam(parameters, **_adam_arguments(optimizer))
 
 
 def _adamw(optimizer: messages.AdamW, parameters: Parameters) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, **_adam_arguments(optimizer))
+    return _AdamW(parameters, **_adam_arguments(optimizer))
 
 
 def _adam_arguments(optimizer: messages.Adam | messages.AdamW) -> dict[str, Any]:
@@ -94,7 +97,7 @@ def _adam_arguments(optimizer: messages.Adam | messages.AdamW) -> dict[str, Any]
 
 def _rmsprop(optimizer: messages.RmsProp, parameters: Parameters) -> torch.optim.Optimizer:
     # torch has no fused kernel for it.
-    return torch.optim.RMSprop(
+    return _RMSprop(
         parameters,
         lr=optimizer.learning_rate,
         alpha=optimizer.alpha,
@@ -106,7 +109,7 @@ def _rmsprop(optimizer: messages.RmsProp, parameters: Parameters) -> torch.optim
 
 
 def _adagrad(optimizer: messages.Adagrad, parameters: Parameters) -> torch.optim.Optimizer:
-    return torch.optim.Adagrad(
+    return _Adagrad(
         parameters,
         lr=optimizer.learning_rate,
         eps=optimizer.eps,
@@ -123,11 +126,3 @@ OPTIMIZERS: dict[str, Callable[[Any, Parameters], torch.optim.Optimizer]] = {
     "adagrad": _adagrad,
 }
 """Every member of `Optimizer` with its builder."""
-
-spare_tracer(
-    torch.optim.SGD,
-    torch.optim.Adam,
-    torch.optim.AdamW,
-    torch.optim.RMSprop,
-    torch.optim.Adagrad,
-)

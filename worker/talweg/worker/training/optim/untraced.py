@@ -5,23 +5,36 @@ first use: more than a second and 67 MB in every process that trains, though not
 compiled.
 """
 
-from typing import Any
+import inspect
+from typing import Any, TypeVar
 
 import torch
 
+T = TypeVar("T", bound=type[torch.optim.Optimizer])
 
-def spare_tracer(*kinds: type[torch.optim.Optimizer]) -> None:
-    """Have optimizers do without the tracer; what they compute is the same.
+_METHODS = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+
+
+def untraced(kind: T) -> T:
+    """Return an optimizer's class without the tracer; what it computes is the same.
+
+    torch's own class stays as it is, for whoever else uses it.
 
     Args:
-        kinds: Their classes, none of which is asked for differentiable steps.
+        kind: The class. Its steps cannot be differentiated.
     """
-    for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
-        method = getattr(torch.optim.Optimizer, name).__wrapped__
-        # Where torch keeps the tracer's answer.
-        setattr(method, "__dynamo_disable", method)  # noqa: B010
-    for kind in kinds:
-        step: Any = kind.step
-        while hasattr(step, "__wrapped__"):
-            step = step.__wrapped__
-        kind.step = torch.no_grad()(step)  # type: ignore[method-assign]
+    # Wrapped, they ask the tracer; so does the step's wrapper.
+    methods: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in _METHODS}
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    found: T = type(kind.__name__, (kind,), {"__doc__": kind.__doc__, **methods})  # type: ignore[assignment]
+    _OF_TORCH[found] = kind
+    return found
+
+
+_OF_TORCH: dict[type[torch.optim.Optimizer], type[torch.optim.Optimizer]] = {}
+
+
+def of_torch(optimizer: torch.optim.Optimizer) -> type[torch.optim.Optimizer]:
+    """Return torch's own class of an optimizer."""
+    kind = type(optimizer)
+    return _OF_TORCH.get(kind, kind)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from talweg.worker.training.optim import foreach, kernels
 from talweg.worker.training.optim.arena import Arena
 from talweg.worker.training.optim.optimizers import RATE_FACTOR
+from talweg.worker.training.optim.untraced import of_torch
 
 LARGEST_FLAT = 200_000
 """Parameters of the largest network that trains in arenas.
@@ -141,7 +142,7 @@ class FlatUpdate(Update):
             after: As for `Update`.
         """
         super().__init__(optimizer, after=after)
-        self._kernel = kernels.KERNELS.get(type(optimizer))
+        self._kernel = kernels.KERNELS.get(of_torch(optimizer))
         self._values = Arena(self._parameters, lanes=kernels.LANES)
         self._values.fill(self._parameters)
         self._slopes = Arena(self._parameters, lanes=kernels.LANES)

@@ -38,7 +38,7 @@ def vicreg(
     """
     if not z1.numel():
         return (z1 + z2).sum()
-    loss = _safe.weighed(sim, F.mse_loss(z1, z2))
+    loss = _safe.weighed(sim, F.mse_loss(z1, z2), z1, z2)
     for z in (z1, z2):
         loss = loss + _tangle(z, std=std / 2, cov=cov, eps=eps)
     return loss
@@ -51,7 +51,8 @@ def _tangle(z: Tensor, *, std: float, cov: float, eps: float) -> Tensor:
     variance = covariance.diagonal()
     spread = F.relu(1 - torch.sqrt(variance + eps)).mean()
     off = covariance - torch.diag(variance)
-    return _safe.weighed_sum((std, cov), (spread, off.square().sum() / z.shape[1]))
+    tangle = _safe.weighed(cov, off.square().sum(), z) / z.shape[1]
+    return _safe.weighed(std, spread, z) + tangle
 
 
 def barlow_twins(
