@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_said_with_its_place(
         wine.predict(frame.drop(columns=[first, second]))
     wrong = frame.astype({second: object})
     wrong.iloc[1, 1], wrong.iloc[3, 1] = "red", None
-    with pytest.raises(InputError, match=f"{second} .* row 1 has 'red'; row 3 has nothing"):
+    with pytest.raises(InputError, match=f"{second} .* row 2 has 'red'; row 4 has nothing"):
         wine.predict(wrong)
     with pytest.raises(InputError, match=r"\(N, 13\).*\(5, 3\)"):
         wine.predict(np.zeros((5, 3)))
@@ -127,9 +127,18 @@ def test_what_does_not_fit_is_said_with_its_place(
         wild = frame.copy()
         wild.iloc[[1, 3], 2] = infinite
         for given in (wild, wild.to_numpy(), wild.to_numpy().tolist()):
-            with pytest.raises(InputError, match="must be finite, .* in row 1, 3"):
+            with pytest.raises(InputError, match="must be finite, .* in row 2, 4$"):
                 wine.predict(given)
     file = tmp_path / "in.csv"
+    # Rows of files are counted alike, whatever is wrong with them.
+    wrong.to_csv(file, index=False)
+    with pytest.raises(InputError, match="row 2 has 'red'"):
+        wine.predict(file)
+    frame.to_csv(file, index=False)
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:2], lines[2] + ",1", *lines[3:]]))
+    with pytest.raises(ValueError, match="row 2 has 14 values"):
+        wine.predict(file)
     frame.to_csv(file, index=False)
     with pytest.raises(ValueError, match=r"out\.xlsx: predict can write \.csv"):
         wine.predict_file(file, tmp_path / "out.xlsx")

@@ -307,11 +307,14 @@ def _batches(inputs: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 
 
 def _check_finite(values: NDArray[np.float32]) -> None:
-    """Refuse what a model would answer with NaN, or with a class that means nothing."""
+    """Refuse what a model would answer with NaN, or with a class that means nothing.
+
+    Rows are counted from 1 behind the header, as in all that people read.
+    """
     finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
     wrong = np.flatnonzero(~finite)
     if len(wrong):
-        some = ", ".join(str(row) for row in wrong[:_MOST_SHOWN])
+        some = ", ".join(str(row + 1) for row in wrong[:_MOST_SHOWN])
         more = f" and {len(wrong) - _MOST_SHOWN} more" if len(wrong) > _MOST_SHOWN else ""
         raise InputError(
             "the inputs must be finite, in the float32 that the model computes in, but have NaN "
@@ -325,7 +328,8 @@ def _numbers(column: "pd.Series[Any]", name: str) -> NDArray[np.float32]:
     wrong = np.flatnonzero(np.isnan(values))
     if len(wrong):
         some = "; ".join(
-            f"row {row} has {'nothing' if pd.isna(column.iloc[row]) else repr(column.iloc[row])}"
+            f"row {row + 1} has "
+            f"{'nothing' if pd.isna(column.iloc[row]) else repr(column.iloc[row])}"
             for row in wrong[:_MOST_SHOWN]
         )
         more = f", and {len(wrong) - _MOST_SHOWN} more" if len(wrong) > _MOST_SHOWN else ""
