@@ -15,6 +15,7 @@ from talweg.spec import (
     num_outputs,
     primary_metric,
 )
+from talweg.spec.semantics.comparable import comparable_metrics, is_one_metric
 from talweg.v1.losses_pb2 import MaskMode, Uncertainty
 from talweg.v1.options_pb2 import GOAL_UNSPECIFIED, MAXIMIZE, MINIMIZE
 
@@ -196,3 +197,33 @@ def test_metrics_stand_behind_their_heads_name() -> None:
     assert goal_of(spec, "test/depth/loss") == MINIMIZE
     assert goal_of(spec, "weights/depth") == GOAL_UNSPECIFIED
     assert checked(job(training={"early_stopping": {"metric": "val/depth/mae"}}))[0] == []
+
+
+BOXES: dict[str, Any] = {"detection": {}}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "metric", "is_one"),
+    [
+        ({"segmentation": {}}, BOXES, "val/y/mean_iou", False),
+        ({"segmentation": {}}, FOREGROUND, "val/y/dice", False),
+        ({"number": {}}, {"depth": {}}, "test/y/mae", False),
+        ({"number": {}}, {"depth": {}}, "val/y/loss", False),
+        ({"number": {"column": 0}}, {"number": {"column": 1}}, "val/y/mae", False),
+        ({"segmentation": {}}, {"segmentation": {"threshold": 0.4}}, "val/y/mean_iou", True),
+        # The heads beside it decide about the metrics of their own.
+        ({"segmentation": {}}, BOXES, "val/depth/mae", True),
+    ],
+)
+def test_heads_of_one_name_are_compared_by_what_they_are(
+    first: dict[str, Any], second: dict[str, Any], metric: str, is_one: bool
+) -> None:
+    losses = {"segmentation": "ce_dice", "detection": "detection"}
+    jobs = []
+    for head in (first, second):
+        loss = losses.get(next(iter(head)), "mse")
+        given = job({**head, "name": "y"}, "depth", loss=weighed(loss, "mae"))
+        jobs.append(fill(from_dict(given)))
+    assert is_one_metric(metric, jobs) == is_one
+    part = metric.partition("/")[0]
+    assert (metric in comparable_metrics(part, jobs)) == is_one

@@ -5,13 +5,13 @@ from functools import cache
 
 from talweg.spec.semantics.custom_metrics import custom_metric_name
 from talweg.spec.semantics.facts import task_facts
-from talweg.spec.semantics.heads import heads
+from talweg.spec.semantics.heads import Head, heads
 from talweg.spec.semantics.metrics import facts_of, metrics_of
 from talweg.spec.semantics.outputs import output_of
 from talweg.v1.losses_pb2 import Vae
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.tasks_pb2 import Task
+from talweg.v1.tasks_pb2 import Column, Segmentation, Task
 
 
 def is_loss(metric: str) -> bool:
@@ -38,7 +38,9 @@ def deciding(spec: JobSpec, metric: str) -> JobSpec | None:
     facts = facts_of(spec, name)
     if facts is None:
         return None
-    if task := _first_with(facts.name, facts.meaning):
+    if head := _head_of(spec, metric):
+        _measured(head, part)
+    elif task := _first_with(facts.name, facts.meaning):
         getattr(part.task, task).SetInParent()
     if facts.of_quantiles:
         part.loss.multi_quantile.quantiles.extend(sorted(output_of(spec.loss).quantiles))
@@ -48,9 +50,10 @@ def deciding(spec: JobSpec, metric: str) -> JobSpec | None:
 
 
 def _deciding_loss(spec: JobSpec, metric: str) -> JobSpec:
-    part = JobSpec()
-    own = [head.loss for head in heads(spec) if f"/{head.name}/" in metric]
-    part.loss.CopyFrom(own[0] if own and own[0] is not None else spec.loss)
+    part, head = JobSpec(), _head_of(spec, metric)
+    if head is not None:
+        _measured(head, part)
+    part.loss.CopyFrom(head.loss if head is not None and head.loss is not None else spec.loss)
     scales = spec.preprocessing.standardise_targets
     part.preprocessing.standardise_targets = scales
     if scales and spec.preprocessing.HasField("target_outliers"):
@@ -60,9 +63,27 @@ def _deciding_loss(spec: JobSpec, metric: str) -> JobSpec:
     return part
 
 
+def _head_of(spec: JobSpec, metric: str) -> Head | None:
+    """Return the head of a multitask job whose metric it is, such as y of ``val/y/mae``."""
+    return next((head for head in heads(spec) if f"/{head.name}/" in metric), None)
+
+
+def _measured(head: Head, part: JobSpec) -> None:
+    """Set what a head is, and which of the targets it is measured by.
+
+    Its name says neither: heads of one name may be of different kinds, whose metrics share names.
+    """
+    kind = getattr(part.task.multitask.heads.add(), head.kind)
+    kind.SetInParent()
+    if isinstance(head.message, Segmentation):
+        kind.target = head.message.target
+    elif isinstance(head.message, Column):
+        kind.column = head.message.column
+
+
 @cache
 def _first_with(name: str, meaning: str) -> str:
-    """Return the first task that means the same by a metric; '' for those of heads and of jobs."""
+    """Return the first task that means the same by a metric; '' for those of jobs."""
     for field in Task.DESCRIPTOR.oneofs_by_name["kind"].fields:
         for known in task_facts(field.message_type).metrics:
             if known.name == name and known.meaning == meaning:
