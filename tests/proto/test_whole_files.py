@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from talweg.spec.local.whole_files import write_whole
+from talweg.spec.local.whole_files import place_of, write_whole
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
@@ -33,3 +33,38 @@ def test_where_it_cannot_be_written_it_stays_as_it_was(tmp_path: Path) -> None:
     write_whole(path, "after")
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "after"
+
+
+def test_links_are_followed_as_the_system_does(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "folder").symlink_to("real")
+    (tmp_path / "real/one.csv").symlink_to("../real/./two.csv")
+    (tmp_path / "real/two.csv").symlink_to(tmp_path / "folder/new/three.csv")
+    for path in (tmp_path / "folder/one.csv", tmp_path / "real/../folder/two.csv"):
+        assert place_of(path) == Path(os.path.realpath(path))
+    (tmp_path / "round").symlink_to("round")
+    with pytest.raises(OSError, match="Too many levels"):
+        place_of(tmp_path / "round")
+    with pytest.raises(IsADirectoryError):
+        place_of(tmp_path / "folder")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links to another user")
+def test_links_that_another_user_has_planted_are_not_followed(tmp_path: Path) -> None:
+    shared, victim = tmp_path / "shared", tmp_path / "victim"
+    shared.mkdir()
+    victim.mkdir()
+    (shared / "p.csv").symlink_to(victim / "secret")
+    (shared / "folder").symlink_to(victim)
+    paths = (shared / "p.csv", shared / "folder/secret")
+    for is_shared, owner in ((True, 0), (False, 65534), (True, 65534)):
+        shared.chmod(0o1777 if is_shared else 0o755)
+        for link in shared.iterdir():
+            os.lchown(link, owner, owner)
+        for path in paths:
+            if is_shared and owner:
+                with pytest.raises(PermissionError, match="link of another user"):
+                    place_of(path)
+            else:
+                assert place_of(path) == victim / "secret"
+    assert place_of(shared / "new.csv") == shared / "new.csv"
