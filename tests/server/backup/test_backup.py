@@ -206,6 +206,36 @@ def test_what_is_no_backup_is_refused_and_changes_nothing(
     assert not restored.exists() or not list(restored.rglob("*"))
 
 
+def test_an_incomplete_backup_is_restored_where_that_is_asked_for(
+    stack: Path, tmp_path: Path
+) -> None:
+    target, restored = tmp_path / "backup", tmp_path / "restored"
+    (stack / "blobs/jobs/a/checkpoints/4.json").write_text("{}")
+    assert run(backup, target, "--data", stack).exit_code == 0
+    (target / "blobs/jobs/a/checkpoints/5.json").unlink()
+    shutil.rmtree(target / "spool")
+    done = run(restore, target, "--data", restored)
+    assert done.exit_code == 1
+    assert "blobs has 1 of 2 files" in done.output
+    assert "spool has 0 of 1 files" in done.output
+    assert "--incomplete" in done.output
+    # Nothing was copied before.
+    assert "bytes" not in done.output
+    assert not restored.exists()
+    done = run(restore, target, "--data", restored, "--incomplete")
+    assert done.exit_code == 0, done.output
+    assert "incomplete: blobs has 1 of 2 files\n" in done.output
+    names = [path.name for path in (restored / "blobs/jobs/a/checkpoints").iterdir()]
+    assert names == ["4.json"]
+    assert (restored / "talweg.db").exists()
+    # A record in part would be another record.
+    (target / "record/projects.jsonl").write_text('["name"]\n')
+    done = run(restore, target, "--data", tmp_path / "other", "--incomplete")
+    assert done.exit_code == 1
+    assert "record/projects.jsonl has 0 of 1 rows" in done.output
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_blob_store_elsewhere_is_left_to_its_own_means(tmp_path: Path) -> None:
     env = {
         "TALWEG_DATABASE_URL": f"sqlite:///{tmp_path}/record.db",

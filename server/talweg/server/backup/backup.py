@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import select
 
 from talweg.blobs import project_blobs
-from talweg.server.backup.copying import copy_folder
+from talweg.server.backup.copying import copy_folder, count_files
 from talweg.server.backup.places import Places, check_record
 from talweg.server.store.record import dump, migrate
 from talweg.server.store.record.database import Database
@@ -109,12 +109,13 @@ def back_up(places: Places, target: Path, *, include_blobs: bool, say: Say) -> N
     (target / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-def restore(source: Path, places: Places, *, say: Say) -> None:
+def restore(source: Path, places: Places, *, incomplete: bool, say: Say) -> None:
     """Restore a backup where nothing is yet.
 
     Args:
         source: The backup.
         places: Where everything belongs.
+        incomplete: Whether it may have lost files, of which it is then said how many.
         say: Told what was restored, a line each.
 
     Raises:
@@ -132,15 +133,13 @@ def restore(source: Path, places: Places, *, say: Say) -> None:
         raise DumpError(f"{taken[0]} exists already: restore where nothing is yet")
     for path in folders.values():
         _check_apart(path, {"backup": source}, "what is restored")
+    found = _check_whole(source, manifest, incomplete=incomplete, say=say)
     with ExitStack() as undone:
         for name, path in folders.items():
             undone.callback(shutil.rmtree, path, ignore_errors=True)
             num_files, num_bytes = copy_folder(source / name, path)
-            if num_files != manifest.folders[name]:
-                raise DumpError(
-                    f"{source / name} has {num_files:,} files, but {manifest.folders[name]:,} "
-                    "were written: the backup is no longer whole"
-                )
+            if num_files != found[name]:
+                raise DumpError(f"{source / name} was changed while it was restored: try again")
             say(f"{name}: {num_files:,} files, {num_bytes:,} bytes")
         for name, path in secrets.items():
             undone.callback(path.unlink, missing_ok=True)
@@ -150,6 +149,37 @@ def restore(source: Path, places: Places, *, say: Say) -> None:
         rows = _read_record(source / "record", places, manifest)
         undone.pop_all()
     say(f"record: {sum(rows.values()):,} rows, {rows.get('jobs', 0):,} jobs")
+
+
+def _check_whole(
+    source: Path, manifest: Manifest, *, incomplete: bool, say: Say
+) -> dict[str, int]:
+    """Count the files of each folder before anything is copied, and check that all are there."""
+    rows = {
+        f"record/{name}.jsonl has {count:,} of {num_rows:,} rows"
+        for name, num_rows in manifest.rows.items()
+        if (count := dump.count_rows(source / "record", name)) != num_rows
+    }
+    found = {name: count_files(source / name) for name in manifest.folders}
+    wrong = sorted(rows) + [
+        f"{name} has {found[name]:,} of {num_files:,} files"
+        for name, num_files in manifest.folders.items()
+        if found[name] != num_files
+    ]
+    if rows or (wrong and not incomplete):
+        way_out = "restore another backup"
+        if not rows:
+            way_out += (
+                ", or what is there by --incomplete: jobs whose checkpoints are lost begin again, "
+                "and lost results, models and data sets stay lost"
+            )
+        raise DumpError(
+            f"{source} is no longer what was written: {'; '.join(wrong)}. Nothing was restored; "
+            f"{way_out}"
+        )
+    for each in wrong:
+        say(f"incomplete: {each}")
+    return found
 
 
 def _check_apart(target: Path, sources: Mapping[str, Path], what: str) -> None:

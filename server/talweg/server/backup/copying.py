@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import stat
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -29,24 +30,40 @@ def copy_folder(source: Path, target: Path) -> tuple[int, int]:
     """
     num_files = num_bytes = 0
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for folder, _, names in os.walk(source):
-        at = target / Path(folder).relative_to(source)
+    for folder, names in _files(source):
+        at = target / folder.relative_to(source)
         at.mkdir(mode=0o700, exist_ok=True)
-        for name in sorted(names):
-            path = Path(folder) / name
-            if path.is_symlink() or name.endswith((".part", *_WITH_IT)):
-                continue
+        for name in names:
             try:
-                if not stat.S_ISREG(path.stat().st_mode):
-                    # A pipe would be waited for.
-                    continue
-                _copy(path, at / name)
+                _copy(folder / name, at / name)
             except FileNotFoundError:
                 # Removed since: a checkpoint that a later one has replaced, mostly.
                 continue
             num_files += 1
             num_bytes += (at / name).stat().st_size
     return num_files, num_bytes
+
+
+def count_files(source: Path) -> int:
+    """Count what `copy_folder` would copy."""
+    return sum(len(list(names)) for _, names in _files(source))
+
+
+def _files(source: Path) -> Iterator[tuple[Path, Iterator[str]]]:
+    """Give each folder, and the names of the files in it that are to be copied."""
+    for folder, _, names in os.walk(source):
+        place = Path(folder)
+        yield place, (name for name in sorted(names) if _is_to_be_copied(place / name))
+
+
+def _is_to_be_copied(path: Path) -> bool:
+    if path.name.endswith((".part", *_WITH_IT)):
+        return False
+    try:
+        # A pipe would be waited for.
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _copy(path: Path, target: Path) -> None:

@@ -42,14 +42,20 @@ def backup(folder: Path, data: Path | None, no_blobs: bool) -> None:
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @_DATA
-def restore(folder: Path, data: Path | None) -> None:
+@click.option(
+    "--incomplete",
+    is_flag=True,
+    help="Also of a backup that has lost files: restore what is there, and say what is missing.",
+)
+def restore(folder: Path, data: Path | None, incomplete: bool) -> None:
     """Restore the backup in FOLDER where nothing is yet.
 
     A backup of SQLite can be restored into PostgreSQL, and the reverse. Jobs that ran when it was
     written are resumed.
     """
     with explained(), _kept():
-        backups.restore(folder, find_places(data, os.environ), say=click.echo)
+        found = find_places(data, os.environ)
+        backups.restore(folder, found, incomplete=incomplete, say=click.echo)
     click.echo("restored")
 
 

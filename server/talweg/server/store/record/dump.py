@@ -104,6 +104,16 @@ def read_tables(
     return counts
 
 
+def count_rows(folder: Path, name: str) -> int:
+    """Count the rows of a table that `write_tables` has written; 0 where it is not there."""
+    try:
+        with (folder / f"{name}.jsonl").open("rb") as file:
+            # The first line names the columns.
+            return max(sum(1 for _ in file) - 1, 0)
+    except FileNotFoundError:
+        return 0
+
+
 def _write(connection: Connection, table: Table, path: Path) -> int:
     num_rows = 0
     with path.open("w", encoding="utf-8") as file:
