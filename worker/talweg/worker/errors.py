@@ -19,6 +19,7 @@ WorkerError
 ├── ExportError             a model cannot be written as ONNX, or predicts something else then
 ├── MissingIdError          the column to copy is not in a file of predictions
 ├── UploadError             a model was written, and could not be sent to MLflow
+├── NotMadeError            plots, a model or a diagnosis cannot be made of what is left
 ├── NotYetError             another job's outputs are being made; this one's turn comes after
 └── TrackingError           MLflow has not done what it was asked to
     ├── TrackingAwayError   nobody answered, or the server refuses everybody: keep and wait
