@@ -60,13 +60,11 @@ async def test_a_record_is_the_same_in_another_database(
         url = emptied()
     restored = Database(url)
     try:
-        assert (
-            dump.read_tables(restored, folder, version=migrate.latest(), expected=counts) == counts
-        )
+        assert dump.read_tables(restored, folder, version=migrate.latest()) == counts
         # NaN is not equal to itself.
         assert repr(contents(restored)) == repr(before)
         with pytest.raises(dump.DumpError, match="not empty"):
-            dump.read_tables(restored, folder, version=migrate.latest(), expected={})
+            dump.read_tables(restored, folder, version=migrate.latest())
         # New jobs are numbered behind the old ones.
         again = Rules(restored, [])
         row = await again.submit(spec())

@@ -1,6 +1,7 @@
 """Models as ONNX files: what ONNX Runtime says of any number of samples, and what is refused."""
 
 import json
+import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -132,9 +133,12 @@ def test_a_folder_in_its_place_is_said_before_the_export(
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_a_full_disk_is_no_fault_of_the_model(tmp_path: Path) -> None:
+def test_a_full_disk_is_no_fault_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "model.onnx"
-    (tmp_path / ".model.onnx.part").symlink_to("/dev/full")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "aside")
+    (tmp_path / ".model.onnx.aside.part").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left|not permitted"):
         exported(tmp_path, **CASES["a table"], target=target)
     assert list(tmp_path.glob("*.onnx*")) == []

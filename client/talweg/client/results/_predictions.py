@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from talweg.client._errors import InvalidRequest, MissingExtra
 from talweg.spec import drop_control
-from talweg.spec.local.whole_files import place_of
+from talweg.spec.local.whole_files import written_aside
 from talweg.spec.predictions import (
     ARRAY,
     ENDINGS,
@@ -190,14 +190,8 @@ def _format(path: Path, what: str) -> PredictionTable.Format.ValueType:
 
 
 def _write(content: bytes, target: Path) -> None:
-    target = place_of(target)
-    part = target.with_name(f".{target.name}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        part.write_bytes(content)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    with written_aside(target) as aside:
+        aside.write_bytes(content)
 
 
 def _frame(columns: dict[str, list[Any]], asked: Any) -> Any:

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _MOST_LINKS = 40
@@ -36,47 +38,44 @@ def write_whole(path: Path, content: str | bytes, *, mode: int = 0o600) -> None:
         raise
 
 
-def place_of(path: Path) -> Path:
-    """Return where a file is to be renamed to that a user has named: behind links.
+@contextmanager
+def written_aside(path: Path, *, ending: str = "") -> Iterator[Path]:
+    """Give a place aside for a file that a user has named; at the end what is there is renamed.
+
+    The file is there whole, or as it was before. Behind a link the file that it names is replaced.
+    Missing folders are made.
+
+    Args:
+        path: The file.
+        ending: Of the name aside, for those that go by it.
 
     Raises:
-        OSError: There is a folder, a pipe or a device, whose place no file may take; or a link
-            that another user may have planted.
+        OSError: It cannot be written; or there is a folder, a pipe or a device, whose place no
+            file may take, or a link that another user may have planted.
     """
     place = _behind_links(path)
     if place.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if place.exists() and not place.is_file():
         raise FileExistsError(errno.EEXIST, "is a pipe or a device: name a file", str(path))
-    return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    # Nobody can guess the name and put a link there.
+    aside = place.with_name(f".{place.name}.{secrets.token_hex(8)}.part{ending}")
+    try:
+        yield aside
+        os.replace(aside, place)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _behind_links(path: Path) -> Path:
-    """Follow the links of a path, one after the other, as `os.path.realpath` does unasked."""
-    if not hasattr(os, "geteuid"):
-        # Windows has neither such folders nor owners of links.
-        return Path(os.path.realpath(path))
-    whole = path.absolute()
-    place, ahead, num_links = Path(whole.anchor), list(whole.parts[:0:-1]), 0
-    while ahead:
-        name = ahead.pop()
-        if name == "..":
-            place = place.parent
-            continue
-        try:
-            target = Path(os.readlink(place / name))
-        except OSError:
-            # No link, or not there yet.
-            place = place / name
-            continue
-        num_links += 1
-        if num_links > _MOST_LINKS:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-        _check_planted(place / name)
-        if target.is_absolute():
-            place, target = Path(target.anchor), target.relative_to(target.anchor)
-        ahead += reversed(target.parts)
-    return place
+    place = path.absolute()
+    for _ in range(_MOST_LINKS):
+        if not place.is_symlink():
+            return place
+        _check_planted(place)
+        place = place.parent / place.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
 def _check_planted(link: Path) -> None:
@@ -85,7 +84,8 @@ def _check_planted(link: Path) -> None:
     Who writes through it would write over what its owner could not, such as a file of root.
     """
     shared = stat.S_ISVTX | stat.S_IWOTH
-    if link.parent.stat().st_mode & shared != shared:
+    # Windows has neither such folders nor owners of links.
+    if not hasattr(os, "geteuid") or link.parent.stat().st_mode & shared != shared:
         return
     if link.lstat().st_uid not in (0, os.geteuid()):
         raise PermissionError(

@@ -10,7 +10,7 @@ after a restore, from a checkpoint that is in the backup, or else from their beg
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -77,7 +77,7 @@ def back_up(places: Places, target: Path, *, include_blobs: bool, say: Say) -> N
         )
     check_record(places)
     folders = {**places.folders, **({} if blobs is None else {BLOBS: blobs})}
-    _check_apart(target, folders, "the backup")
+    _check_apart(target, folders.values(), "the backup")
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     (target / "record").mkdir(mode=0o700)
     database = Database(places.database_url)
@@ -132,7 +132,7 @@ def restore(source: Path, places: Places, *, incomplete: bool, say: Say) -> None
     if taken:
         raise DumpError(f"{taken[0]} exists already: restore where nothing is yet")
     for path in folders.values():
-        _check_apart(path, {"backup": source}, "what is restored")
+        _check_apart(path, [source], "what is restored")
     found = _check_whole(source, manifest, incomplete=incomplete, say=say)
     with ExitStack() as undone:
         for name, path in folders.items():
@@ -146,7 +146,7 @@ def restore(source: Path, places: Places, *, incomplete: bool, say: Say) -> None
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(path, (source / name).read_bytes())
         # Last, in one transaction: what there is a record of is there.
-        rows = _read_record(source / "record", places, manifest)
+        rows = _read_record(source / "record", places, manifest.record_version)
         undone.pop_all()
     say(f"record: {sum(rows.values()):,} rows, {rows.get('jobs', 0):,} jobs")
 
@@ -182,10 +182,10 @@ def _check_whole(
     return found
 
 
-def _check_apart(target: Path, sources: Mapping[str, Path], what: str) -> None:
+def _check_apart(target: Path, sources: Iterable[Path], what: str) -> None:
     """Check that a folder is in none of those that are copied, which would then have no end."""
     place = target.resolve()
-    for source in sources.values():
+    for source in sources:
         if place.is_relative_to(source.resolve()):
             raise DumpError(
                 f"{target} is in {source}, which is copied: {what} needs a place outside it"
@@ -207,16 +207,14 @@ def _targets(manifest: Manifest, places: Places) -> dict[str, Path]:
     return {name: targets[name] for name in manifest.folders}
 
 
-def _read_record(folder: Path, places: Places, manifest: Manifest) -> dict[str, int]:
+def _read_record(folder: Path, places: Places, record_version: str) -> dict[str, int]:
     file = places.record_file
     is_new = file is not None and not file.exists()
     if file is not None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = Database(places.database_url)
     try:
-        return dump.read_tables(
-            database, folder, version=manifest.record_version, expected=manifest.rows
-        )
+        return dump.read_tables(database, folder, version=record_version)
     except BaseException:
         database.close()
         if file is not None and is_new:

@@ -6,7 +6,6 @@ The client loads it by the entry point `onnx` of the group `talweg.offers`. It n
 
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from talweg.spec.local.whole_files import place_of
+from talweg.spec.local.whole_files import written_aside
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.artifacts import trained
 from talweg.worker.artifacts.predictor import load_example
@@ -74,17 +73,11 @@ def export(folder: Path, spec: JobSpec, target: Path) -> OnnxFile:
     """
     model, example = trained.load(folder, spec), load_example(folder)
     _check_size(model)
-    place = place_of(target)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_name(f".{place.name}.part")
-    try:
+    with written_aside(target) as aside:
         # What cannot be written is said at once, not after the export.
-        part.touch()
-        _write(model, example, part)
-        difference, shape = _compare(model, example, part)
-        os.replace(part, place)
-    finally:
-        part.unlink(missing_ok=True)
+        aside.touch()
+        _write(model, example, aside)
+        difference, shape = _compare(model, example, aside)
     return OnnxFile(target, model.input_shape, shape, difference)
 
 

@@ -1,7 +1,6 @@
 """Boxes and masks of pictures, in the pictures' own pixels."""
 
 import io
-import os
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from talweg.spec.local.whole_files import place_of
+from talweg.spec.local.whole_files import written_aside
 from talweg.worker.artifacts.image_files import Pictures
 
 _CORNERS = ("x1", "y1", "x2", "y2")
@@ -81,19 +80,12 @@ def write_masks(masks: Mapping[str, Mask], path: Path, classes: Sequence[str]) -
     Raises:
         OSError: It cannot be written.
     """
-    ending = path.suffix.lower()
-    path = place_of(path)
-    part = path.with_name(f".{path.name}.part{ending}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        if ending == ".npz":
+    with written_aside(path) as aside:
+        if path.suffix.lower() == ".npz":
             # Not as keywords, of which one may be called `file`.
-            _write_npz(masks, part)
+            _write_npz(masks, aside)
         else:
-            _write_zip(masks, part, classes)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+            _write_zip(masks, aside, classes)
 
 
 def _write_npz(masks: Mapping[str, Mask], path: Path) -> None:

@@ -1,7 +1,6 @@
 """Files that predictions are made of, and that they are written to."""
 
 import csv
-import os
 import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from talweg.spec.local.whole_files import place_of
+from talweg.spec.local.whole_files import written_aside
 from talweg.spec.stored import MISSING_TEXTS
 from talweg.worker.errors import WorkerError
 
@@ -206,27 +205,21 @@ def write(predictions: Any, path: Path, *, ids: Any = None) -> None:
             f"predictions of the shape {predictions.shape} do not fit into a table: write them to "
             "a .npz file"
         )
-    path = place_of(path)
-    part = path.with_name(f".{path.name}.part{ending}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with written_aside(path, ending=ending) as aside:
         if ending == ".npz":
             arrays = _arrays(predictions)
             if ids is not None:
                 arrays = {_name(ids): _plain(ids), **arrays}
-            np.savez_compressed(part, **arrays)
+            np.savez_compressed(aside, **arrays)
         else:
             frame = predictions
             if ids is not None:
                 frame = predictions.copy()
                 frame.insert(0, _name(ids), np.asarray(ids))
             if ending == ".parquet":
-                frame.to_parquet(part, index=False)
+                frame.to_parquet(aside, index=False)
             else:
-                frame.to_csv(part, index=False, sep=_SEPARATORS[ending], lineterminator="\n")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+                frame.to_csv(aside, index=False, sep=_SEPARATORS[ending], lineterminator="\n")
 
 
 def text_columns(predictions: Any, ids: Any = None) -> tuple[str, ...]:
