@@ -55,8 +55,8 @@ def _place(nodeid: str) -> int:
     folder = _folder(nodeid)
     if folder in _TOGETHER:
         return _TOGETHER.index(folder)
-    short = [at for at, each in enumerate(_SHORT, 1) if f"{folder}/".startswith(each)]
-    return len(_TOGETHER) + sum(short)
+    places = enumerate(_SHORT, len(_TOGETHER) + 1)
+    return next((at for at, each in places if f"{folder}/".startswith(each)), len(_TOGETHER))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker.losses import evaluate
+from talweg.worker.losses.functional.regression import _log1p_square
 
 WILD = [torch.nan, torch.inf, -torch.inf]
 # Losses with an index that is ignored, as parameters of pred (2, 3, 4) and classes (2, 4).
@@ -286,6 +287,12 @@ def test_evidential_is_finite_where_the_square_of_an_error_overflows(error: floa
         exact, slope = slopes(loss, inputs(torch.float64), name)
         torch.testing.assert_close(value.double(), exact, rtol=1e-5, atol=0)
         torch.testing.assert_close(gradient.double(), slope, rtol=1e-4, atol=1e-45)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_evidential_is_the_formula_to_the_bit_where_that_is_finite(dtype: torch.dtype) -> None:
+    error, share = torch.logspace(-20, 18, 500, dtype=dtype), torch.full((500,), 0.37, dtype=dtype)
+    assert torch.equal(_log1p_square(error, share), torch.log1p(error.square() * share))
 
 
 @pytest.mark.parametrize("power", [1.01, 1.5, 1.99, 1.999999])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from talweg.spec import drop_control
 from talweg.worker.tracking.errors import NothingDoneError, RefusedError, RunGoneError
 from talweg.worker.tracking.outputs.labels import cut
 from talweg.worker.tracking.spool import write_json
@@ -58,8 +59,7 @@ class DeliveryState:
 
     def leave_out(self, what: str, error: Exception) -> None:
         """Note that something of a kind will not arrive; the last reason stands for all."""
-        words = "".join(char if char.isprintable() else " " for char in str(error))
-        self.left_out[what] = cut(" ".join(words.split()), _REASON_LENGTH)
+        self.left_out[what] = cut(" ".join(drop_control(str(error)).split()), _REASON_LENGTH)
 
     @contextmanager
     def leaving_out(self, what: str) -> Iterator[None]:
