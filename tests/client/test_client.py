@@ -324,6 +324,10 @@ def test_a_comparison_says_where_its_groups_hold_more_than_seeds() -> None:
     assert str(found).splitlines()[-2:] == [differing, repeated]
     unequal = jobs_pb2.CompareJobsResponse(groups=[even], unequal=["task", "dataset"])
     assert "differ in task and dataset too" in Comparison.of(unequal, ["loss"]).notes[0]
+    unequal.groups.append(mixed)
+    within, _, between = Comparison.of(unequal, ["loss"]).notes
+    assert within == differing
+    assert "the groups differ in task too" in between
 
 
 @pytest.mark.parametrize("goal", [options_pb2.MINIMIZE, options_pb2.MAXIMIZE])

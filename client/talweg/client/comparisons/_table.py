@@ -78,6 +78,9 @@ class ComparisonTable:
     def notes(self) -> tuple[str, ...]:
         """Notes: what mean and sd are over, and which values stand out."""
         varies = list(dict.fromkeys(path for group in self.groups for path in group.varies))
+        # What already differs within a group need not be said of the groups as well.
+        within = {path.partition(".")[0] for path in varies}
+        unequal = [part for part in self.unequal if part not in within]
         repeats = sum(group.repeats for group in self.groups)
         notes = []
         if varies:
@@ -92,9 +95,9 @@ class ComparisonTable:
             )
         if self.answer is not None:
             notes += self.answer.remarks
-        elif self.unequal:
+        elif unequal:
             notes.append(
-                f"the groups differ in {' and '.join(self.unequal)} too: what is reached on one "
+                f"the groups differ in {' and '.join(unequal)} too: what is reached on one "
                 "says nothing of another; group by it too, or compare fewer jobs"
             )
         return (*notes, *self._notes_on_rows(), *self._notes_on_references())
