@@ -192,11 +192,12 @@ class Issuer:
         self.may_answer.set()
 
     def fetch(self) -> Keys:
+        keys = self.keys
         self.num_fetched += 1
         self.may_answer.wait(60)
         if self.is_away:
             raise IssuerError("away")
-        return keys_of(*self.keys)
+        return keys_of(*keys)
 
     def authentication(self) -> OidcAuthentication:
         return OidcAuthentication(
@@ -224,6 +225,24 @@ async def test_unknown_keys_do_not_have_the_issuer_asked_for_each() -> None:
     with pytest.raises(Unauthenticated, match="not signed by the key 'one'"):
         await known.caller(named("one")[:-4] + "AAAA", project="")
     assert issuer.num_fetched == 0
+
+
+async def test_a_fetch_that_ran_before_a_key_came_is_none_for_its_tokens() -> None:
+    issuer = Issuer(published(ELLIPTIC, "old"))
+    known = issuer.authentication()
+    issuer.may_answer.clear()
+    running = asyncio.create_task(known.run())
+    try:
+        while not issuer.num_fetched:
+            await asyncio.sleep(0.01)
+        early = asyncio.create_task(known.caller(named("new"), project=""))
+        await asyncio.sleep(0)  # It waits for that fetch now.
+        issuer.keys = (published(EDWARDS, "new"),)
+        issuer.may_answer.set()
+        assert (await early).project == "vision"
+        assert issuer.num_fetched == 2
+    finally:
+        running.cancel()
 
 
 async def test_who_waits_for_the_issuer_keeps_nobody_waiting() -> None:

@@ -87,7 +87,10 @@ class OidcAuthentication:
         name = header.get("kid", "")
         if not isinstance(name, str):
             raise Unauthenticated("the name of the token's key (kid) is not a text")
-        for is_last in (False, True):
+        # The issuer may have begun to sign by another key.
+        for fetched in (None, self._keys.wait_for_fetch, self._keys.renew):
+            if fetched is not None:
+                await fetched()
             keys = self._keys.named(name)
             found = claims.verified(token, keys, self._rules)
             if found is not None:
@@ -97,9 +100,6 @@ class OidcAuthentication:
                     f"the token is not signed by the key {name[:60]!r} of {self._rules.issuer}: "
                     "it was changed, or made by somebody else"
                 )
-            if not is_last:
-                # The issuer may have begun to sign by another key.
-                await self._keys.renew()
         raise Unauthenticated(
             f"the token is signed by a key that {self._rules.issuer} does not publish: get a new "
             "token; if the issuer changed its keys just now, try again in some seconds"

@@ -67,6 +67,18 @@ class KeyCache:
         """
         return [key for key in self.all if not id_ or key.id == id_]
 
+    async def wait_for_fetch(self) -> None:
+        """Wait for the fetch that runs, if one does.
+
+        It may have begun before the issuer changed its keys, so `renew` can still find more.
+
+        Raises:
+            IssuerUnavailable: It does not answer, so that nobody knows whether the key is its.
+        """
+        if self._running is not None:
+            await self._renewed()
+            self._check_answered()
+
     async def renew(self) -> None:
         """Fetch the keys again for a token that none of them fits.
 
@@ -77,9 +89,14 @@ class KeyCache:
             IssuerUnavailable: It does not answer, so that nobody knows whether the key is its.
         """
         now = time.monotonic()
-        if self._running is not None or now >= self._asked_at + PAUSE_S:
+        is_due = now >= self._asked_at + PAUSE_S
+        if is_due:
             self._asked_at = now
+        if is_due or self._running is not None:
             await self._renewed()
+        self._check_answered()
+
+    def _check_answered(self) -> None:
         if self._is_away:
             raise IssuerUnavailable(
                 f"the token cannot be checked: its key is not known yet, and the issuer "
