@@ -100,6 +100,30 @@ async def test_what_was_missing_is_so_until_it_arrives(rules: Rules) -> None:
     assert not (await rules.tracking.set_run(name, expected="r", run=run)).missing
 
 
+async def test_what_any_machine_left_out_is_told(rules: Rules) -> None:
+    name = await moved(rules)
+    begun = TrackingRun(run_id="r")
+    await rules.tracking.set_run(name, expected="", run=begun)
+    model, plots = "model: refused", "plots: refused"
+    for _ in range(2):  # As where an answer was lost.
+        await rules.tracking.report_delivery(name, spool="one", attempt=1, left_out=plots)
+        run = TrackingRun(run_id="r", complete=True, left_out=model)
+        told = await rules.tracking.set_run(name, expected="r", run=run)
+        assert told.left_out == f"{plots}; {model}"
+    run = TrackingRun(run_id="r", complete=True, left_out=f"{model}; data: refused")
+    await rules.tracking.set_run(name, expected="r", run=run)
+    await rules.tracking.report_delivery(name, spool="two", attempt=2)
+    view = await JobService(rules.database, rules.status, tracking_uri="").get(name)
+    assert view.tracking is not None
+    for part in (plots, model, "data: refused"):
+        assert part in view.tracking.left_out
+    # All is sent again to a run that replaces it.
+    run = TrackingRun(run_id="other", left_out=model)
+    assert (await rules.tracking.set_run(name, expected="r", run=run)).left_out == model
+    with pytest.raises(InvalidRequest, match="left_out"):
+        await rules.tracking.report_delivery(name, spool="one", attempt=1, left_out="a\x1b[31m")
+
+
 async def test_a_worker_that_names_no_spool_is_not_waited_for(rules: Rules) -> None:
     row = await rules.running()
     state = await rules.tracking.report_delivery(row.name, spool="other", attempt=0)

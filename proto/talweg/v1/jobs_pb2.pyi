@@ -921,8 +921,8 @@ class TrackingRun(_message.Message):
     deleted: _builtins.bool
     """The run was deleted in MLflow before all results had arrived there: the others were dropped."""
     left_out: _builtins.str
-    """What of the machine that ended the job will not arrive, such as "model: ...", with the reason: MLflow
-    refused it, or it could not be made.
+    """What will not arrive, such as "model: ...", with the reason: MLflow refused it, or it could not be made.
+    Each machine that ran an attempt adds its own.
     """
     def __init__(
         self,

@@ -30,7 +30,7 @@ from talweg.v1 import spec_pb2 as talweg_dot_v1_dot_spec__pb2
 from talweg.v1 import sweeps_pb2 as talweg_dot_v1_dot_sweeps__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17talweg/v1/workers.proto\x12\ttalweg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14talweg/v1/jobs.proto\x1a\x17talweg/v1/plugins.proto\x1a\x1btalweg/v1/predictions.proto\x1a\x14talweg/v1/spec.proto\x1a\x16talweg/v1/sweeps.proto\"4\n\x05Lease\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\"\x92\x01\n\x10\x43laimJobsRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12-\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x17.talweg.v1.Capabilities\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\r\n\x05spool\x18\x06 \x01(\t\"\x1f\n\x0c\x43\x61pabilities\x12\x0f\n\x07\x64\x65vices\x18\x01 \x03(\t\"\xd3\x01\n\nAssignment\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12 \n\x04spec\x18\x02 \x01(\x0b\x32\x12.talweg.v1.JobSpec\x12/\n\x0ctime_to_live\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x0b\x63heckpoints\x18\x04 \x03(\x0b\x32\x15.talweg.v1.Checkpoint\x12\x0f\n\x07project\x18\x05 \x01(\t\x12\x14\n\x0croot_digests\x18\x06 \x03(\t\"?\n\x11\x43laimJobsResponse\x12*\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x15.talweg.v1.Assignment\"\xdf\x01\n\x15ReportProgressRequest\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12 \n\x06\x65vents\x18\x03 \x03(\x0b\x32\x10.talweg.v1.Event\x12+\n\tsummaries\x18\x04 \x03(\x0b\x32\x18.talweg.v1.MetricSummary\x12%\n\x08progress\x18\x05 \x01(\x0b\x32\x13.talweg.v1.Progress\x12\x1d\n\x04kept\x18\x06 \x01(\x0b\x32\x0f.talweg.v1.Kept\"2\n\x04Kept\x12*\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x15.talweg.v1.Checkpoint\"\x9f\x02\n\x16ReportProgressResponse\x12/\n\x0ctime_to_live\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32(.talweg.v1.ReportProgressResponse.Cancel\x12\x36\n\x05pause\x18\x03 \x01(\x0b\x32\'.talweg.v1.ReportProgressResponse.Pause\x1aI\n\x06\x43\x61ncel\x12/\n\x0cgrace_period\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\x1a\x17\n\x05Pause\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x8f\x01\n\x10\x46inishJobRequest\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12#\n\x07outcome\x18\x02 \x01(\x0b\x32\x12.talweg.v1.Outcome\x12\x35\n\x0blast_report\x18\x03 \x01(\x0b\x32 .talweg.v1.ReportProgressRequest\"\x13\n\x11\x46inishJobResponse\"g\n\x15SetTrackingRunRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x17\n\x0f\x65xpected_run_id\x18\x02 \x01(\t\x12(\n\x08tracking\x18\x03 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\"B\n\x16SetTrackingRunResponse\x12(\n\x08tracking\x18\x01 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\"N\n\x15ReportDeliveryRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05spool\x18\x02 \x01(\t\x12\x19\n\x11\x64\x65livered_attempt\x18\x03 \x01(\r\"\xaf\x01\n\x16ReportDeliveryResponse\x12:\n\x07pending\x18\x01 \x03(\x0b\x32).talweg.v1.ReportDeliveryResponse.Attempt\x12\x17\n\x0funknown_attempt\x18\x02 \x01(\r\x12\x14\n\x0cholds_latest\x18\x03 \x01(\x08\x1a*\n\x07\x41ttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\r\x12\x0e\n\x06worker\x18\x02 \x01(\t\"$\n\x13ListRemovalsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"<\n\x14ListRemovalsResponse\x12$\n\x08removals\x18\x01 \x03(\x0b\x32\x12.talweg.v1.Removal\"N\n\x07Removal\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x15\n\rexperiment_id\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\"#\n\x14\x46inishRemovalRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x17\n\x15\x46inishRemovalResponse\"K\n\x15\x43laimSweepRunsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x13\n\x0bwith_trials\x18\x03 \x01(\x08\";\n\x16\x43laimSweepRunsResponse\x12!\n\x04runs\x18\x01 \x03(\x0b\x32\x13.talweg.v1.SweepRun\"\x85\x01\n\x08SweepRun\x12\r\n\x05sweep\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12(\n\x08tracking\x18\x04 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\x12\x1f\n\x05trial\x18\x05 \x01(\x0b\x32\x10.talweg.v1.Trial\"\x85\x01\n\x12SetSweepRunRequest\x12\r\n\x05sweep\x18\x01 \x01(\t\x12\x17\n\x0f\x65xpected_run_id\x18\x02 \x01(\t\x12(\n\x08tracking\x18\x03 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\x03\x12\r\n\x05trial\x18\x05 \x01(\x03\"?\n\x13SetSweepRunResponse\x12(\n\x08tracking\x18\x01 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\"\xa2\x01\n\x14ReportPluginsRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06queues\x18\x02 \x03(\t\x12-\n\x07plugins\x18\x03 \x03(\x0b\x32\x1c.talweg.v1.PluginDeclaration\x12\x0e\n\x06\x65xtras\x18\x04 \x03(\t\x12+\n\x0b\x65nvironment\x18\x05 \x01(\x0b\x32\x16.talweg.v1.Environment\"\x17\n\x15ReportPluginsResponse\"J\n\x15TakePredictionRequest\x12\x12\n\nprediction\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0e\n\x06worker\x18\x03 \x01(\t\"\x88\x01\n\x16TakePredictionResponse\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.talweg.v1.PredictRequest\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12 \n\x04spec\x18\x03 \x01(\x0b\x32\x12.talweg.v1.JobSpec\x12\x0f\n\x07project\x18\x04 \x01(\t\"\xe2\x02\n\x17\x46inishPredictionRequest\x12\x12\n\nprediction\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12.\n\x08response\x18\x03 \x01(\x0b\x32\x1a.talweg.v1.PredictResponseH\x00\x12=\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32*.talweg.v1.FinishPredictionRequest.FailureH\x00\x1a\xaa\x01\n\x07\x46\x61ilure\x12=\n\x04kind\x18\x01 \x01(\x0e\x32/.talweg.v1.FinishPredictionRequest.Failure.Kind\x12\x0f\n\x07message\x18\x02 \x01(\t\"O\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\t\n\x05TABLE\x10\x01\x12\t\n\x05MODEL\x10\x02\x12\r\n\tTOO_LARGE\x10\x03\x12\x0c\n\x08TOO_SLOW\x10\x04\x42\x08\n\x06result\"\x1a\n\x18\x46inishPredictionResponse2\xf6\x07\n\rWorkerService\x12\x46\n\tClaimJobs\x12\x1b.talweg.v1.ClaimJobsRequest\x1a\x1c.talweg.v1.ClaimJobsResponse\x12U\n\x0eReportProgress\x12 .talweg.v1.ReportProgressRequest\x1a!.talweg.v1.ReportProgressResponse\x12\x46\n\tFinishJob\x12\x1b.talweg.v1.FinishJobRequest\x1a\x1c.talweg.v1.FinishJobResponse\x12U\n\x0eSetTrackingRun\x12 .talweg.v1.SetTrackingRunRequest\x1a!.talweg.v1.SetTrackingRunResponse\x12U\n\x0eReportDelivery\x12 .talweg.v1.ReportDeliveryRequest\x1a!.talweg.v1.ReportDeliveryResponse\x12O\n\x0cListRemovals\x12\x1e.talweg.v1.ListRemovalsRequest\x1a\x1f.talweg.v1.ListRemovalsResponse\x12R\n\rFinishRemoval\x12\x1f.talweg.v1.FinishRemovalRequest\x1a .talweg.v1.FinishRemovalResponse\x12U\n\x0e\x43laimSweepRuns\x12 .talweg.v1.ClaimSweepRunsRequest\x1a!.talweg.v1.ClaimSweepRunsResponse\x12L\n\x0bSetSweepRun\x12\x1d.talweg.v1.SetSweepRunRequest\x1a\x1e.talweg.v1.SetSweepRunResponse\x12R\n\rReportPlugins\x12\x1f.talweg.v1.ReportPluginsRequest\x1a .talweg.v1.ReportPluginsResponse\x12U\n\x0eTakePrediction\x12 .talweg.v1.TakePredictionRequest\x1a!.talweg.v1.TakePredictionResponse\x12[\n\x10\x46inishPrediction\x12\".talweg.v1.FinishPredictionRequest\x1a#.talweg.v1.FinishPredictionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17talweg/v1/workers.proto\x12\ttalweg.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x14talweg/v1/jobs.proto\x1a\x17talweg/v1/plugins.proto\x1a\x1btalweg/v1/predictions.proto\x1a\x14talweg/v1/spec.proto\x1a\x16talweg/v1/sweeps.proto\"4\n\x05Lease\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05token\x18\x03 \x01(\t\"\x92\x01\n\x10\x43laimJobsRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12-\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x17.talweg.v1.Capabilities\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\r\n\x05spool\x18\x06 \x01(\t\"\x1f\n\x0c\x43\x61pabilities\x12\x0f\n\x07\x64\x65vices\x18\x01 \x03(\t\"\xd3\x01\n\nAssignment\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12 \n\x04spec\x18\x02 \x01(\x0b\x32\x12.talweg.v1.JobSpec\x12/\n\x0ctime_to_live\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x0b\x63heckpoints\x18\x04 \x03(\x0b\x32\x15.talweg.v1.Checkpoint\x12\x0f\n\x07project\x18\x05 \x01(\t\x12\x14\n\x0croot_digests\x18\x06 \x03(\t\"?\n\x11\x43laimJobsResponse\x12*\n\x0b\x61ssignments\x18\x01 \x03(\x0b\x32\x15.talweg.v1.Assignment\"\xdf\x01\n\x15ReportProgressRequest\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12 \n\x06\x65vents\x18\x03 \x03(\x0b\x32\x10.talweg.v1.Event\x12+\n\tsummaries\x18\x04 \x03(\x0b\x32\x18.talweg.v1.MetricSummary\x12%\n\x08progress\x18\x05 \x01(\x0b\x32\x13.talweg.v1.Progress\x12\x1d\n\x04kept\x18\x06 \x01(\x0b\x32\x0f.talweg.v1.Kept\"2\n\x04Kept\x12*\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x15.talweg.v1.Checkpoint\"\x9f\x02\n\x16ReportProgressResponse\x12/\n\x0ctime_to_live\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32(.talweg.v1.ReportProgressResponse.Cancel\x12\x36\n\x05pause\x18\x03 \x01(\x0b\x32\'.talweg.v1.ReportProgressResponse.Pause\x1aI\n\x06\x43\x61ncel\x12/\n\x0cgrace_period\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x02 \x01(\t\x1a\x17\n\x05Pause\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x8f\x01\n\x10\x46inishJobRequest\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.talweg.v1.Lease\x12#\n\x07outcome\x18\x02 \x01(\x0b\x32\x12.talweg.v1.Outcome\x12\x35\n\x0blast_report\x18\x03 \x01(\x0b\x32 .talweg.v1.ReportProgressRequest\"\x13\n\x11\x46inishJobResponse\"g\n\x15SetTrackingRunRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x17\n\x0f\x65xpected_run_id\x18\x02 \x01(\t\x12(\n\x08tracking\x18\x03 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\"B\n\x16SetTrackingRunResponse\x12(\n\x08tracking\x18\x01 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\"`\n\x15ReportDeliveryRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05spool\x18\x02 \x01(\t\x12\x19\n\x11\x64\x65livered_attempt\x18\x03 \x01(\r\x12\x10\n\x08left_out\x18\x04 \x01(\t\"\xaf\x01\n\x16ReportDeliveryResponse\x12:\n\x07pending\x18\x01 \x03(\x0b\x32).talweg.v1.ReportDeliveryResponse.Attempt\x12\x17\n\x0funknown_attempt\x18\x02 \x01(\r\x12\x14\n\x0cholds_latest\x18\x03 \x01(\x08\x1a*\n\x07\x41ttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\r\x12\x0e\n\x06worker\x18\x02 \x01(\t\"$\n\x13ListRemovalsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"<\n\x14ListRemovalsResponse\x12$\n\x08removals\x18\x01 \x03(\x0b\x32\x12.talweg.v1.Removal\"N\n\x07Removal\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x15\n\rexperiment_id\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\"#\n\x14\x46inishRemovalRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x17\n\x15\x46inishRemovalResponse\"K\n\x15\x43laimSweepRunsRequest\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x13\n\x0bwith_trials\x18\x03 \x01(\x08\";\n\x16\x43laimSweepRunsResponse\x12!\n\x04runs\x18\x01 \x03(\x0b\x32\x13.talweg.v1.SweepRun\"\x85\x01\n\x08SweepRun\x12\r\n\x05sweep\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12(\n\x08tracking\x18\x04 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\x12\x1f\n\x05trial\x18\x05 \x01(\x0b\x32\x10.talweg.v1.Trial\"\x85\x01\n\x12SetSweepRunRequest\x12\r\n\x05sweep\x18\x01 \x01(\t\x12\x17\n\x0f\x65xpected_run_id\x18\x02 \x01(\t\x12(\n\x08tracking\x18\x03 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\x03\x12\r\n\x05trial\x18\x05 \x01(\x03\"?\n\x13SetSweepRunResponse\x12(\n\x08tracking\x18\x01 \x01(\x0b\x32\x16.talweg.v1.TrackingRun\"\xa2\x01\n\x14ReportPluginsRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x0e\n\x06queues\x18\x02 \x03(\t\x12-\n\x07plugins\x18\x03 \x03(\x0b\x32\x1c.talweg.v1.PluginDeclaration\x12\x0e\n\x06\x65xtras\x18\x04 \x03(\t\x12+\n\x0b\x65nvironment\x18\x05 \x01(\x0b\x32\x16.talweg.v1.Environment\"\x17\n\x15ReportPluginsResponse\"J\n\x15TakePredictionRequest\x12\x12\n\nprediction\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0e\n\x06worker\x18\x03 \x01(\t\"\x88\x01\n\x16TakePredictionResponse\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.talweg.v1.PredictRequest\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12 \n\x04spec\x18\x03 \x01(\x0b\x32\x12.talweg.v1.JobSpec\x12\x0f\n\x07project\x18\x04 \x01(\t\"\xe2\x02\n\x17\x46inishPredictionRequest\x12\x12\n\nprediction\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12.\n\x08response\x18\x03 \x01(\x0b\x32\x1a.talweg.v1.PredictResponseH\x00\x12=\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32*.talweg.v1.FinishPredictionRequest.FailureH\x00\x1a\xaa\x01\n\x07\x46\x61ilure\x12=\n\x04kind\x18\x01 \x01(\x0e\x32/.talweg.v1.FinishPredictionRequest.Failure.Kind\x12\x0f\n\x07message\x18\x02 \x01(\t\"O\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\t\n\x05TABLE\x10\x01\x12\t\n\x05MODEL\x10\x02\x12\r\n\tTOO_LARGE\x10\x03\x12\x0c\n\x08TOO_SLOW\x10\x04\x42\x08\n\x06result\"\x1a\n\x18\x46inishPredictionResponse2\xf6\x07\n\rWorkerService\x12\x46\n\tClaimJobs\x12\x1b.talweg.v1.ClaimJobsRequest\x1a\x1c.talweg.v1.ClaimJobsResponse\x12U\n\x0eReportProgress\x12 .talweg.v1.ReportProgressRequest\x1a!.talweg.v1.ReportProgressResponse\x12\x46\n\tFinishJob\x12\x1b.talweg.v1.FinishJobRequest\x1a\x1c.talweg.v1.FinishJobResponse\x12U\n\x0eSetTrackingRun\x12 .talweg.v1.SetTrackingRunRequest\x1a!.talweg.v1.SetTrackingRunResponse\x12U\n\x0eReportDelivery\x12 .talweg.v1.ReportDeliveryRequest\x1a!.talweg.v1.ReportDeliveryResponse\x12O\n\x0cListRemovals\x12\x1e.talweg.v1.ListRemovalsRequest\x1a\x1f.talweg.v1.ListRemovalsResponse\x12R\n\rFinishRemoval\x12\x1f.talweg.v1.FinishRemovalRequest\x1a .talweg.v1.FinishRemovalResponse\x12U\n\x0e\x43laimSweepRuns\x12 .talweg.v1.ClaimSweepRunsRequest\x1a!.talweg.v1.ClaimSweepRunsResponse\x12L\n\x0bSetSweepRun\x12\x1d.talweg.v1.SetSweepRunRequest\x1a\x1e.talweg.v1.SetSweepRunResponse\x12R\n\rReportPlugins\x12\x1f.talweg.v1.ReportPluginsRequest\x1a .talweg.v1.ReportPluginsResponse\x12U\n\x0eTakePrediction\x12 .talweg.v1.TakePredictionRequest\x1a!.talweg.v1.TakePredictionResponse\x12[\n\x10\x46inishPrediction\x12\".talweg.v1.FinishPredictionRequest\x1a#.talweg.v1.FinishPredictionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -66,47 +66,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETTRACKINGRUNRESPONSE']._serialized_start=1547
   _globals['_SETTRACKINGRUNRESPONSE']._serialized_end=1613
   _globals['_REPORTDELIVERYREQUEST']._serialized_start=1615
-  _globals['_REPORTDELIVERYREQUEST']._serialized_end=1693
-  _globals['_REPORTDELIVERYRESPONSE']._serialized_start=1696
-  _globals['_REPORTDELIVERYRESPONSE']._serialized_end=1871
-  _globals['_REPORTDELIVERYRESPONSE_ATTEMPT']._serialized_start=1829
-  _globals['_REPORTDELIVERYRESPONSE_ATTEMPT']._serialized_end=1871
-  _globals['_LISTREMOVALSREQUEST']._serialized_start=1873
-  _globals['_LISTREMOVALSREQUEST']._serialized_end=1909
-  _globals['_LISTREMOVALSRESPONSE']._serialized_start=1911
-  _globals['_LISTREMOVALSRESPONSE']._serialized_end=1971
-  _globals['_REMOVAL']._serialized_start=1973
-  _globals['_REMOVAL']._serialized_end=2051
-  _globals['_FINISHREMOVALREQUEST']._serialized_start=2053
-  _globals['_FINISHREMOVALREQUEST']._serialized_end=2088
-  _globals['_FINISHREMOVALRESPONSE']._serialized_start=2090
-  _globals['_FINISHREMOVALRESPONSE']._serialized_end=2113
-  _globals['_CLAIMSWEEPRUNSREQUEST']._serialized_start=2115
-  _globals['_CLAIMSWEEPRUNSREQUEST']._serialized_end=2190
-  _globals['_CLAIMSWEEPRUNSRESPONSE']._serialized_start=2192
-  _globals['_CLAIMSWEEPRUNSRESPONSE']._serialized_end=2251
-  _globals['_SWEEPRUN']._serialized_start=2254
-  _globals['_SWEEPRUN']._serialized_end=2387
-  _globals['_SETSWEEPRUNREQUEST']._serialized_start=2390
-  _globals['_SETSWEEPRUNREQUEST']._serialized_end=2523
-  _globals['_SETSWEEPRUNRESPONSE']._serialized_start=2525
-  _globals['_SETSWEEPRUNRESPONSE']._serialized_end=2588
-  _globals['_REPORTPLUGINSREQUEST']._serialized_start=2591
-  _globals['_REPORTPLUGINSREQUEST']._serialized_end=2753
-  _globals['_REPORTPLUGINSRESPONSE']._serialized_start=2755
-  _globals['_REPORTPLUGINSRESPONSE']._serialized_end=2778
-  _globals['_TAKEPREDICTIONREQUEST']._serialized_start=2780
-  _globals['_TAKEPREDICTIONREQUEST']._serialized_end=2854
-  _globals['_TAKEPREDICTIONRESPONSE']._serialized_start=2857
-  _globals['_TAKEPREDICTIONRESPONSE']._serialized_end=2993
-  _globals['_FINISHPREDICTIONREQUEST']._serialized_start=2996
-  _globals['_FINISHPREDICTIONREQUEST']._serialized_end=3350
-  _globals['_FINISHPREDICTIONREQUEST_FAILURE']._serialized_start=3170
-  _globals['_FINISHPREDICTIONREQUEST_FAILURE']._serialized_end=3340
-  _globals['_FINISHPREDICTIONREQUEST_FAILURE_KIND']._serialized_start=3261
-  _globals['_FINISHPREDICTIONREQUEST_FAILURE_KIND']._serialized_end=3340
-  _globals['_FINISHPREDICTIONRESPONSE']._serialized_start=3352
-  _globals['_FINISHPREDICTIONRESPONSE']._serialized_end=3378
-  _globals['_WORKERSERVICE']._serialized_start=3381
-  _globals['_WORKERSERVICE']._serialized_end=4395
+  _globals['_REPORTDELIVERYREQUEST']._serialized_end=1711
+  _globals['_REPORTDELIVERYRESPONSE']._serialized_start=1714
+  _globals['_REPORTDELIVERYRESPONSE']._serialized_end=1889
+  _globals['_REPORTDELIVERYRESPONSE_ATTEMPT']._serialized_start=1847
+  _globals['_REPORTDELIVERYRESPONSE_ATTEMPT']._serialized_end=1889
+  _globals['_LISTREMOVALSREQUEST']._serialized_start=1891
+  _globals['_LISTREMOVALSREQUEST']._serialized_end=1927
+  _globals['_LISTREMOVALSRESPONSE']._serialized_start=1929
+  _globals['_LISTREMOVALSRESPONSE']._serialized_end=1989
+  _globals['_REMOVAL']._serialized_start=1991
+  _globals['_REMOVAL']._serialized_end=2069
+  _globals['_FINISHREMOVALREQUEST']._serialized_start=2071
+  _globals['_FINISHREMOVALREQUEST']._serialized_end=2106
+  _globals['_FINISHREMOVALRESPONSE']._serialized_start=2108
+  _globals['_FINISHREMOVALRESPONSE']._serialized_end=2131
+  _globals['_CLAIMSWEEPRUNSREQUEST']._serialized_start=2133
+  _globals['_CLAIMSWEEPRUNSREQUEST']._serialized_end=2208
+  _globals['_CLAIMSWEEPRUNSRESPONSE']._serialized_start=2210
+  _globals['_CLAIMSWEEPRUNSRESPONSE']._serialized_end=2269
+  _globals['_SWEEPRUN']._serialized_start=2272
+  _globals['_SWEEPRUN']._serialized_end=2405
+  _globals['_SETSWEEPRUNREQUEST']._serialized_start=2408
+  _globals['_SETSWEEPRUNREQUEST']._serialized_end=2541
+  _globals['_SETSWEEPRUNRESPONSE']._serialized_start=2543
+  _globals['_SETSWEEPRUNRESPONSE']._serialized_end=2606
+  _globals['_REPORTPLUGINSREQUEST']._serialized_start=2609
+  _globals['_REPORTPLUGINSREQUEST']._serialized_end=2771
+  _globals['_REPORTPLUGINSRESPONSE']._serialized_start=2773
+  _globals['_REPORTPLUGINSRESPONSE']._serialized_end=2796
+  _globals['_TAKEPREDICTIONREQUEST']._serialized_start=2798
+  _globals['_TAKEPREDICTIONREQUEST']._serialized_end=2872
+  _globals['_TAKEPREDICTIONRESPONSE']._serialized_start=2875
+  _globals['_TAKEPREDICTIONRESPONSE']._serialized_end=3011
+  _globals['_FINISHPREDICTIONREQUEST']._serialized_start=3014
+  _globals['_FINISHPREDICTIONREQUEST']._serialized_end=3368
+  _globals['_FINISHPREDICTIONREQUEST_FAILURE']._serialized_start=3188
+  _globals['_FINISHPREDICTIONREQUEST_FAILURE']._serialized_end=3358
+  _globals['_FINISHPREDICTIONREQUEST_FAILURE_KIND']._serialized_start=3279
+  _globals['_FINISHPREDICTIONREQUEST_FAILURE_KIND']._serialized_end=3358
+  _globals['_FINISHPREDICTIONRESPONSE']._serialized_start=3370
+  _globals['_FINISHPREDICTIONRESPONSE']._serialized_end=3396
+  _globals['_WORKERSERVICE']._serialized_start=3399
+  _globals['_WORKERSERVICE']._serialized_end=4413
 # @@protoc_insertion_point(module_scope)

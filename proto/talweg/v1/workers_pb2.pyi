@@ -469,6 +469,7 @@ class ReportDeliveryRequest(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     SPOOL_FIELD_NUMBER: _builtins.int
     DELIVERED_ATTEMPT_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     """jobs/{id}."""
     spool: _builtins.str
@@ -477,16 +478,19 @@ class ReportDeliveryRequest(_message.Message):
     """Everything that the spool holds of attempts up to this one has been delivered; 0 if nothing
     is said of that.
     """
+    left_out: _builtins.str
+    """As in TrackingRun; it is added to what the job's run holds."""
     def __init__(
         self,
         *,
         job: _builtins.str = ...,
         spool: _builtins.str = ...,
         delivered_attempt: _builtins.int = ...,
+        left_out: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivered_attempt", b"delivered_attempt", "job", b"job", "spool", b"spool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivered_attempt", b"delivered_attempt", "job", b"job", "left_out", b"left_out", "spool", b"spool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

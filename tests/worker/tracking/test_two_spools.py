@@ -21,6 +21,7 @@ from talweg.v1.jobs_pb2 import Job, Outcome
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.settings import Settings
 from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.errors import RefusedError
 from talweg.worker.tracking.job_delivery import ending as ending_module
 from talweg.worker.tracking.job_delivery import job as job_module
 from talweg.worker.tracking.job_delivery import other_spools
@@ -121,6 +122,23 @@ def test_a_machine_that_does_not_come_back_is_named(
     assert (tracked.complete, tracked.missing) == (True, "")
     assert tracking.get_run(run.info.run_id).info.status == "FINISHED"
     assert spool_files(settings) == []
+
+
+def test_what_the_first_machine_left_out_is_told(
+    jobs: Jobs, settings: Settings, elsewhere: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(spec: JobSpec) -> str:
+        raise RefusedError("too long")
+
+    name = moved(jobs, settings, elsewhere, tiny_spec(experiment="left out"))
+    last = Delivery(elsewhere)
+    last.deliver()
+    with monkeypatch.context() as patched:
+        patched.setattr(job_module, "to_yaml", refuse)
+        Delivery(settings).deliver()
+    last.deliver()
+    tracked = jobs.get(name).tracking
+    assert (tracked.complete, tracked.left_out) == (True, "job file: too long")
 
 
 def test_a_run_is_closed_where_the_last_machine_is_gone(

@@ -97,7 +97,10 @@ class WorkerServicer(WorkerServiceServicer):
         self, request: pb.ReportDeliveryRequest, context: Any
     ) -> pb.ReportDeliveryResponse:
         state = await self._tracking.report_delivery(
-            request.job, spool=request.spool, attempt=request.delivered_attempt
+            request.job,
+            spool=request.spool,
+            attempt=request.delivered_attempt,
+            left_out=request.left_out,
         )
         return pb.ReportDeliveryResponse(
             pending=[

@@ -98,7 +98,7 @@ class Record:
         return list(response.removals)
 
     def report_delivery(
-        self, job_id: str, *, spool: str, attempt: int
+        self, job_id: str, *, spool: str, attempt: int, left_out: str = ""
     ) -> ReportDeliveryResponse | None:
         """Say how much of a job a spool has delivered, and return what others still hold.
 
@@ -106,13 +106,14 @@ class Record:
             job_id: The job.
             spool: The spool's id.
             attempt: All that the spool holds of attempts up to this one is delivered; 0 for none.
+            left_out: What of it will not arrive, and why; empty for nothing.
 
         Returns:
             Nothing is pending where the server does not know the job; None by an older server,
             which does not know what others hold.
         """
         request = ReportDeliveryRequest(
-            job=job_name(job_id), spool=spool, delivered_attempt=attempt
+            job=job_name(job_id), spool=spool, delivered_attempt=attempt, left_out=left_out
         )
         try:
             return call(

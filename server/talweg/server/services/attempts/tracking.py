@@ -82,24 +82,28 @@ class TrackingService:
             self._delivered.append(time.monotonic())
         return written
 
-    async def report_delivery(self, name: str, *, spool: str, attempt: int) -> Deliveries:
+    async def report_delivery(
+        self, name: str, *, spool: str, attempt: int, left_out: str = ""
+    ) -> Deliveries:
         """Note how much of a job a spool has delivered.
 
         Args:
             name: `jobs/{id}`.
             spool: As the claim of its attempts named it.
             attempt: All that the spool holds of attempts up to this one is delivered; 0 for none.
+            left_out: What of it will not arrive, and why; empty for nothing.
 
         Returns:
             What other spools still hold.
 
         Raises:
             JobNotFound: There is no such job.
-            InvalidRequest: The name or the spool is none.
+            InvalidRequest: The name or the spool is none, or what is left out is no line.
         """
         id_ = job_of(name, field="job")
         spool = text(spool, field="spool", most=MAX_SPOOL_CHARS, required=True)
-        return await self._database.writing(_report_delivery, id_, spool, attempt)
+        text(left_out, field="left_out", most=_MAX_BYTES)
+        return await self._database.writing(_report_delivery, id_, spool, attempt, left_out)
 
 
 def reachable(run: TrackingRun, tracking_uri: str) -> TrackingRun:
@@ -152,6 +156,9 @@ def _set(tx: Transaction, id_: str, expected: str, run: TrackingRun) -> Tracking
     if run.missing and not _any_undelivered(leases.attempts_of(tx, row.seq)):
         # They arrived while this call was on its way.
         run.missing = ""
+    held = TrackingRun.FromString(row.tracking or b"")
+    if held.run_id == run.run_id:
+        run.left_out = _joined(held.left_out, run.left_out)
     jobs.change(tx, row, tracking_run_id=run.run_id, tracking=run.SerializeToString())
     return run
 
@@ -160,17 +167,30 @@ def _any_undelivered(rows: Sequence[AttemptRow]) -> bool:
     return any(each.spool is not None and not each.delivered for each in rows)
 
 
-def _report_delivery(tx: Transaction, id_: str, spool: str, attempt: int) -> Deliveries:
+def _joined(held: str, told: str) -> str:
+    """Return what several machines have left out; each tells its own whole, once or more often."""
+    if told in held:
+        return held
+    return told if held in told else f"{held}; {told}"[:_MAX_BYTES]
+
+
+def _report_delivery(
+    tx: Transaction, id_: str, spool: str, attempt: int, left_out: str
+) -> Deliveries:
     row = jobs.lock(tx, id_)
     if attempt:
         leases.set_delivered(tx, row, spool=spool, attempt=attempt)
     rows = leases.attempts_of(tx, row.seq)
     pending = [each for each in rows if each.spool not in (None, spool) and not each.delivered]
     run = TrackingRun.FromString(row.tracking or b"")
+    before = run.SerializeToString()
     if run.missing and not _any_undelivered(rows):
         # They have arrived after all.
         run.missing = ""
-        jobs.change(tx, row, tracking=run.SerializeToString())
+    if run.run_id:
+        run.left_out = _joined(run.left_out, left_out)
+    if (after := run.SerializeToString()) != before:
+        jobs.change(tx, row, tracking=after)
     return Deliveries(
         pending,
         max((each.attempt for each in rows if each.spool is None), default=0),

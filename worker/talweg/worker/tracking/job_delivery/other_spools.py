@@ -77,7 +77,7 @@ class OtherSpools:
             ServerAwayError: The server did not answer; try again later.
         """
         if self._spool and self._acknowledged < attempt:
-            self._record.report_delivery(self._job_id, spool=self._spool, attempt=attempt)
+            self._report(attempt)
             self._acknowledged = attempt
 
     def are_later_delivered(self, attempt: int) -> bool:
@@ -120,13 +120,17 @@ class OtherSpools:
         return Turn.CLOSE if closes or self._is_given_up(last) else Turn.LEAVE
 
     def _ask(self, *, delivered: int) -> None:
-        answer = None
-        if self._spool:
-            answer = self._record.report_delivery(
-                self._job_id, spool=self._spool, attempt=delivered
-            )
+        answer = self._report(delivered) if self._spool else None
         # A server of an older version knows nothing of spools.
         self._answer = answer or ReportDeliveryResponse(unknown_attempt=_ANY)
+
+    def _report(self, delivered: int) -> ReportDeliveryResponse | None:
+        return self._record.report_delivery(
+            self._job_id,
+            spool=self._spool,
+            attempt=delivered,
+            left_out=self._state().left_out_text,
+        )
 
     def _is_waiting_for(self, numbers: Sequence[int]) -> bool:
         """Return whether attempts are still to be waited for; then it is asked again later."""
