@@ -223,6 +223,12 @@ def test_a_token_that_is_too_long_is_not_cut(call: Call, address: str) -> None:
 def test_quotas_and_the_audit_log(call: Call, admin: str) -> None:
     done = call("project", "set", "vision", "--open-jobs", "5", token=admin)
     assert "0 of 5" in done.out
+    for bound in (2**63, 2**70):
+        done = call("project", "set", "vision", "--open-jobs", str(bound), token=admin)
+        assert done.status == 2
+        assert "quotas.max_open_jobs: " in done.err
+        assert str(bound) in done.err.replace(",", "")
+    assert "0 of 5" in call("project", "list", token=admin).out
     entries: list[dict[str, str]] = []
     while not entries:
         done = call("audit", "--json", "--since", "1h", token=admin)

@@ -240,6 +240,25 @@ def from_spec_error(error: SpecError, *, source: str = "") -> InvalidSpec:
     return InvalidSpec(violations=error.violations, source=source, reason="INVALID_SPEC")
 
 
+def to_message(fields: Mapping[str, Any], kind: type[M], *, path: str) -> M:
+    """Convert a part of a request from its JSON form.
+
+    Args:
+        fields: Its fields by name.
+        kind: What it is.
+        path: Its path in the request, for messages.
+
+    Raises:
+        InvalidRequest: Names are unknown, or values have a wrong type or are out of its range.
+    """
+    from talweg.spec import from_dict
+
+    try:
+        return from_dict(dict(fields), kind, path=path)
+    except SpecError as error:
+        raise InvalidRequest(violations=error.violations, reason="INVALID_REQUEST") from error
+
+
 def _rebuilt(
     kind: type[TalwegError], arguments: tuple[Any, ...], state: dict[str, Any]
 ) -> TalwegError:

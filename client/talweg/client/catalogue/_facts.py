@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-from talweg.client._errors import InvalidRequest
-from talweg.spec import SpecError
+from talweg.client._errors import to_message
 from talweg.v1.recommendations_pb2 import ProblemFacts
 
 
@@ -58,17 +57,12 @@ def to_facts(base: ProblemFacts | None, more: Mapping[str, Any]) -> ProblemFacts
     Raises:
         InvalidRequest: Names are unknown or values have a wrong type.
     """
-    from talweg.spec import from_dict
-
     facts = ProblemFacts()
     if base is not None:
         facts.CopyFrom(base)
     if not more:
         return facts
-    try:
-        overrides = from_dict(more, ProblemFacts, path="facts")
-    except SpecError as error:
-        raise InvalidRequest(violations=error.violations, reason="INVALID_REQUEST") from error
+    overrides = to_message(more, ProblemFacts, path="facts")
     for field, _ in overrides.ListFields():
         facts.ClearField(field.name)  # type: ignore[arg-type]
     facts.MergeFrom(overrides)

@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from talweg.client._connection import Connection
-from talweg.client._errors import InvalidRequest
+from talweg.client._errors import to_message
 from talweg.client._pages import paged
 from talweg.client.data._sources import default_name, source_of
 from talweg.client.data._uploads import Progress, send
-from talweg.spec import SpecError, from_dict
 from talweg.v1 import stored_datasets_pb2 as pb
 from talweg.v1.datasets_pb2 import ReadOptions
 
@@ -112,10 +111,7 @@ def read_options(value: Mapping[str, Any]) -> ReadOptions:
     Raises:
         InvalidRequest: Names are unknown or values have a wrong type.
     """
-    try:
-        return from_dict(dict(value), ReadOptions, path="read")
-    except SpecError as error:
-        raise InvalidRequest(violations=error.violations) from error
+    return to_message(value, ReadOptions, path="read")
 
 
 def upload(

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from talweg.client._errors import to_message
 from talweg.client.aio._pages import paged
 from talweg.client.identity._client import _PAGE
 from talweg.client.identity._values import NewToken, role_value
@@ -130,12 +131,14 @@ class IdentityClient:
             PermissionDenied: The caller is not an admin of all projects.
             TalwegError: Another error of the server.
         """
-        quotas = identity_pb2.Quotas(
-            max_open_jobs=max_open_jobs,
-            max_running_jobs=max_running_jobs,
-            max_stored_bytes=max_stored_bytes,
-            max_gpu_hours=max_gpu_hours,
-        )
+        bounds = {
+            "max_open_jobs": max_open_jobs,
+            "max_running_jobs": max_running_jobs,
+            "max_stored_bytes": max_stored_bytes,
+            "max_gpu_hours": max_gpu_hours,
+        }
+        given = {field: bound for field, bound in bounds.items() if bound is not None}
+        quotas = to_message(given, identity_pb2.Quotas, path="quotas")
         request = identity_pb2.UpdateProjectRequest(name=name, quotas=quotas)
         return await self._connection.call(self._connection.identity.UpdateProject, request)
 
