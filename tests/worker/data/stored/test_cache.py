@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 from tests.worker.data.stored.storing import job_on, store_table
 
@@ -161,10 +162,18 @@ def test_a_data_set_that_is_gone_is_the_users_to_mend(store: Path) -> None:
 def test_a_data_set_that_is_damaged_is_so_too(store: Path) -> None:
     info = stored(store)
     source = job_on(info, "regression", {"target": "y"}).dataset.stored
+    assert open_dataset(source).columns.numbers("x").tolist() == list(range(ROWS))
     file = store / "datasets" / info.digest / "data.arrow"
-    file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(UserSpecError, match=r"damaged in the store: data\.arrow cannot be read"):
-        open_dataset(source)
+    content = file.read_bytes()
+    # One bit of a number, which is a number too.
+    at = content.index(np.float64(17).tobytes()) + 6
+    flipped = bytes([content[at] ^ 1])
+    for changed in (content[:-100], content[:at] + flipped + content[at + 1 :]):
+        file.write_bytes(changed)
+        with pytest.raises(UserSpecError, match=r"damaged in the store: data\.arrow has changed"):
+            open_dataset(source)
+    file.write_bytes(content)
+    assert open_dataset(source).columns.numbers("x").tolist() == list(range(ROWS))
 
 
 def test_a_store_that_is_away_is_waited_for(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

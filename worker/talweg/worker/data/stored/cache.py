@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from talweg.blobs import Blobs
@@ -30,6 +31,22 @@ class DamagedDataError(WorkerError):
 def folder_of(digest: str) -> str:
     """Return where a data set lies in the blob store."""
     return f"datasets/{digest}"
+
+
+def check_data(folder: Path, sha256: str) -> None:
+    """Check that a data set's data are what was stored, once as long as the file stays as it is.
+
+    Args:
+        folder: With the data set's files.
+        sha256: What the data file must have; empty where nobody knows.
+
+    Raises:
+        DamagedDataError: They are not.
+        OSError: They cannot be read.
+    """
+    file = _data_file(folder)
+    if sha256 and _known_sha256(file, _stamp(file)) != sha256:
+        raise DamagedDataError(f"{file.name} has changed since it was stored")
 
 
 @dataclass(frozen=True)
@@ -162,6 +179,11 @@ def _stamp(file: Path) -> str:
     """Return what changes when a file is written to."""
     stat = file.stat()
     return json.dumps([file.name, stat.st_size, stat.st_mtime_ns])
+
+
+@lru_cache(maxsize=1000)
+def _known_sha256(file: Path, stamp: str) -> str:
+    return _sha256_of(file)
 
 
 def _sha256_of(file: Path) -> str:

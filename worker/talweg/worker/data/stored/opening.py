@@ -12,7 +12,13 @@ from talweg.spec.local.room import is_full
 from talweg.spec.stored import dataset_label
 from talweg.v1.datasets_pb2 import StoredData
 from talweg.v1.stored_datasets_pb2 import StoredDataset
-from talweg.worker.data.stored.cache import INFO, DamagedDataError, DataCache, folder_of
+from talweg.worker.data.stored.cache import (
+    INFO,
+    DamagedDataError,
+    DataCache,
+    check_data,
+    folder_of,
+)
 from talweg.worker.data.stored.columns import Columns, open_columns
 from talweg.worker.errors import StoreAwayError, UserSpecError
 from talweg.worker.settings import Settings
@@ -45,6 +51,9 @@ def open_dataset(source: StoredData) -> OpenedDataset:
     try:
         with files_of(blobs, source.digest) as folder:
             info = _info(folder)
+            if folder == blobs.local(folder_of(source.digest)):
+                # A copy of this machine was checked when it was fetched.
+                check_data(folder, info.data_sha256)
             return OpenedDataset(info, open_columns(folder, info.columns))
     except FileNotFoundError as exc:
         raise UserSpecError(
