@@ -1,7 +1,10 @@
 import inspect
 import json
+import os
 import subprocess
 import sys
+
+import pytest
 
 import talweg.client
 import talweg.client.cli
@@ -106,6 +109,21 @@ def test_import_brings_nothing_heavy() -> None:
     loaded = modules_after("import talweg.client")
     assert not HEAVY & loaded
     assert not {"grpc", "asyncio"} & loaded
+
+
+@pytest.mark.parametrize("chosen", ["", "INFO"])
+def test_the_library_of_grpc_writes_no_notes(chosen: str) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    # It reads the variable when it is loaded, which importing the client does not yet do.
+    program = "import talweg.client, os; print(os.environ['GRPC_VERBOSITY'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=env | ({"GRPC_VERBOSITY": chosen} if chosen else {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == (chosen or "ERROR")
 
 
 def test_connecting_brings_nothing_heavy() -> None:

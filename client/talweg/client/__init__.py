@@ -10,6 +10,8 @@
 messages of `talweg.v1`.
 """
 
+import os
+
 from talweg.client._client import Client
 from talweg.client._errors import (
     AlreadyExists,
@@ -52,6 +54,12 @@ from talweg.client.sweeps._files import SweepLike
 from talweg.client.sweeps._sweeps import Sweep
 from talweg.client.sweeps._values import SweepState, Trial, TrialState
 from talweg.spec import Violation
+
+# gRPC's library notes on standard error what a peer has sent, as it is and before any token was
+# asked for: lines and controls of a terminal in the log of a server, and a line in a notebook for
+# each connection that was idle for long. It reads this when it is loaded, which is at the first
+# connection.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 __all__ = [
     "AlreadyExists",

@@ -1,6 +1,5 @@
 """The command `talweg`."""
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -23,10 +22,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: The command line; that of the process if None.
     """
-    # gRPC's library notes on standard error what a peer has sent, as it is and before any token
-    # was asked for: lines and controls of a terminal in the log of a server. It reads this when it
-    # is loaded.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from talweg.client.cli._root import run
 
     sys.exit(run(arguments))
