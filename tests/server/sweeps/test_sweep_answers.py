@@ -8,6 +8,7 @@ from tests.server.samples import Rules
 from tests.server.sweeps.sweeping import AT_RATE, LOSSES, RATES, Sweeping, errors, loss_of
 
 from talweg.server.errors import InvalidRequest, SweepNotFound
+from talweg.server.services.retention.deletion import DeletionService
 from talweg.v1.answers_pb2 import Answer
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -171,6 +172,21 @@ async def test_a_cancelled_comparison_says_that_its_figures_are_too_good(rules: 
     assert "the sweep has not run to its end: cancelled: enough" in answer.remarks
     assert any("so too good" in remark for remark in answer.remarks)
     assert [each.compared for each in answer.chosen] == LOSSES
+
+
+async def test_it_says_that_jobs_were_deleted(rules: Rules) -> None:
+    sweeping = await Sweeping.begin(rules, compare=COMPARE)
+    await sweeping.run()
+    whole = await asked(sweeping)
+    assert not any("deleted" in remark for remark in whole.remarks)
+    # Whoever deletes what is not to their liking changes the answer.
+    (rows,) = [each.rows for each in whole.comparison.groups if each.labels == ("mae",)]
+    for row in rows[:2]:
+        await DeletionService(rules.database).delete(row.job.name, force=True)
+    answer = await asked(sweeping)
+    told = f"2 of {len(rows)} jobs of mae have been deleted and count no more"
+    assert told in answer.remarks
+    assert sum("deleted" in remark for remark in answer.remarks) == 1
 
 
 async def test_answers_of_no_sweep(rules: Rules) -> None:

@@ -76,6 +76,10 @@ class _Read:
     """How the trials of each search have ended."""
     final_states: Mapping[str, Counter[int]]
     """How many final jobs of each compared value are in each state; of those that there are."""
+    num_jobs: Mapping[str, int]
+    """How many jobs have shown each compared value."""
+    num_deleted: Mapping[str, int]
+    """How many of them were deleted since; of those values that have lost some."""
     num_spared: int
     """Jobs that were taken over, or went on from shorter ones."""
     decisions: Mapping[str, Decision] | None
@@ -191,6 +195,8 @@ class SweepAnswerService:
             bool(final),
             trials.counts(connection, row.seq, len(plan.searches)),
             states,
+            Counter(labels.values()),
+            Counter(label for job, label in labels.items() if job not in known),
             trials.num_reused(connection, row.seq) + trials.num_continued(connection, row.seq),
             {plan.searches[trial.search].label: decision_of(trial) for trial in final}
             if final and plan.decides
@@ -289,6 +295,9 @@ def _remarks(read: _Read) -> list[str]:
         for state, verb in ((Job.DIVERGED, "diverged"), (Job.FAILED, "failed")):
             if states[state]:
                 remarks.append(f"{states[state]} of {states.total()} final jobs of {label} {verb}")
+    for label, count in read.num_deleted.items():
+        jobs = f"{count} of {read.num_jobs[label]} jobs of {label}"
+        remarks.append(f"{jobs} have been deleted and count no more")
     return remarks
 
 
