@@ -1,6 +1,7 @@
 """Metrics of a job's own choice, against other packages that define them, and in training."""
 
 import inspect
+import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -193,6 +194,85 @@ def test_a_correlation_with_what_does_not_vary_has_no_value(name: str) -> None:
     spec = spec_of("regression", of_class(name))
     for y_true, y_pred in ((np.ones(5), np.arange(5.0)), (np.arange(5.0), np.ones(5))):
         assert CustomMetrics(spec, 0).values(Predictions(y_true, y_pred)) == {}
+
+
+RANDOM = np.random.default_rng(3).normal(size=(2, 60))
+FAR = RANDOM[0] + 1e8
+SMALL = 1e-9 * (RANDOM[0] + 5)
+BELOW = RANDOM[0] - 7
+
+
+@pytest.mark.parametrize(
+    ("metric", "y", "p", "expected"),
+    [
+        # cosh itself overflows from an error of 711 on.
+        (of_class("LogCoshError"), FAR, FAR + 1e4, 1e4 - np.log(2)),
+        (of_class("LogCoshError"), SMALL, SMALL + 1e-6, 5e-13),
+        (of_class("ExplainedVariance"), FAR, FAR + RANDOM[1],
+         1 - RANDOM[1].var() / RANDOM[0].var()),
+        (of_class("RelativeSquaredError"), FAR, FAR + RANDOM[1],
+         np.square(RANDOM[1]).mean() / RANDOM[0].var()),
+        (of_class("RelativeSquaredError", squared=False), FAR, FAR + RANDOM[1],
+         np.sqrt(np.square(RANDOM[1]).mean() / RANDOM[0].var())),
+        # Targets below 1e-6 are no zeros.
+        (of_class("MeanAbsolutePercentageError"), SMALL, 3 * SMALL, 2),
+        (of_class("SymmetricMeanAbsolutePercentageError"), SMALL, 3 * SMALL, 1),
+        (of_class("WeightedMeanAbsolutePercentageError"), SMALL, 3 * SMALL, 2),
+        (of_class("SpearmanCorrCoef"), np.array([1.0, 2, 5]), np.array([2.0, 3, 4]), 1),
+        # By their mean, which is below 0, the worse of two models was the better.
+        (of_class("NormalizedRootMeanSquaredError"), BELOW, BELOW + 2, -2 / BELOW.mean()),
+    ],
+)  # fmt: skip
+def test_numbers_far_from_0_and_near_to_it_keep_their_digits(
+    metric: dict[str, Any], y: Any, p: Any, expected: float
+) -> None:
+    # Digits that the numbers themselves lack at 1e8 do not count.
+    assert value("regression", metric, Predictions(y, p)) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "y"),
+    [
+        ("ExplainedVariance", np.full(7, 0.1)),
+        ("RelativeSquaredError", np.full(7, 0.1)),
+        ("MeanAbsolutePercentageError", np.arange(7.0)),
+        ("WeightedMeanAbsolutePercentageError", np.zeros(7)),
+    ],
+)
+def test_what_would_divide_by_0_has_no_value(name: str, y: Any) -> None:
+    spec = spec_of("regression", of_class(name))
+    assert CustomMetrics(spec, 0).values(Predictions(y, y + np.arange(7))) == {}
+
+
+def test_matthews_of_one_class_is_undefined_and_of_one_prediction_0() -> None:
+    def of(task: str, y: Any, probabilities: Any) -> dict[str, float]:
+        made = CustomMetrics(spec_of(task, of_class("MatthewsCorrCoef")), 2)
+        return made.values(Predictions(y, y, probabilities))
+
+    y, likely = np.array([0, 1, 1, 1]), np.full(4, 0.9)
+    for task, probabilities in (("binary", likely), ("multiclass", np.c_[1 - likely, likely])):
+        assert of(task, y, probabilities) == {"matthews_corr_coef": 0}
+        assert of(task, np.ones(4, np.int64), probabilities) == {}
+
+
+@pytest.mark.parametrize(("norm", "expected"), [("l1", 0.06), ("l2", 0.06), ("max", 0.06)])
+def test_what_is_certain_has_no_bin_of_its_own(norm: str, expected: float) -> None:
+    # Mean confidence 0.99 and 93% right, in the last of ten bins.
+    probabilities = np.repeat([0.98, 1.0], 50)
+    y = np.r_[np.ones(50, np.int64), np.arange(50) >= 7]
+    metric = of_class("CalibrationError", n_bins=10, norm=norm)
+    assert value("binary", metric, Predictions(y, y, probabilities)) == pytest.approx(expected)
+
+
+def test_defaults_are_those_of_torchmetrics() -> None:
+    for kind, name in ALL:
+        _, prefix, module = TASKS[kind]
+        cls = getattr(import_module(f"torchmetrics.{module}"), f"{prefix}{name}")
+        for parameter in CLASSES[kind][name].declaration.parameters:
+            # The threshold is the task's.
+            if parameter.default and parameter.name != "threshold":
+                default = inspect.signature(cls).parameters[parameter.name].default
+                assert json.loads(parameter.default) == default, (name, parameter.name)
 
 
 def test_a_formula_that_cannot_be_computed_ends_the_job_before_it_trains() -> None:

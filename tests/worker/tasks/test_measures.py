@@ -88,6 +88,15 @@ def test_pinball_against_scikit_learn() -> None:
     assert measures.pinball(truth[..., None], answers, quantiles) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("value", [0.1, 12.7, -5.3e-5, 1e6 + 0.1])
+def test_r2_of_equal_targets_is_undefined_though_their_mean_is_rounded(value: float) -> None:
+    # Of seven of them the mean is another number, and so the variance above 0.
+    truth = np.full((7, 1), value)
+    assert measures.r2(truth, truth + 1) is None
+    both = np.concatenate([truth, np.arange(7.0)[:, None]], axis=1)
+    assert measures.r2(both, both + 1) == pytest.approx(1 - 7 / 28)
+
+
 def test_calibration_error_by_hand() -> None:
     confidence = np.array([0.95, 0.95, 1.0, 0.6, 0.6, 0.0])
     right = np.array([True, False, True, True, True, False])

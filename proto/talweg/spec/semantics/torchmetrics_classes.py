@@ -44,8 +44,8 @@ def _integer(name: str, default: str = "", **bounds: float) -> PluginParameter:
     return _declared(_P(name=name, type=_P.INTEGER, bounds=NumberRule(**bounds)), default)
 
 
-def _flag(name: str) -> PluginParameter:
-    return _declared(_P(name=name, type=_P.BOOLEAN), "false")
+def _flag(name: str, default: str) -> PluginParameter:
+    return _declared(_P(name=name, type=_P.BOOLEAN), default)
 
 
 def _choice(name: str, *choices: str) -> PluginParameter:
@@ -92,7 +92,7 @@ CLASSES: Final[Mapping[int, Mapping[str, TorchMetricClass]]] = {
             _choice("normalization", "mean", "range", "std", "l2"),
         ),
         _class("PearsonCorrCoef", MAXIMIZE, needs_spread=True),
-        _class("RelativeSquaredError", MINIMIZE, _flag("squared")),
+        _class("RelativeSquaredError", MINIMIZE, _flag("squared", "true")),
         _class("SpearmanCorrCoef", MAXIMIZE, needs_spread=True),
         _class("SymmetricMeanAbsolutePercentageError", MINIMIZE),
         _class("TweedieDevianceScore", MINIMIZE, _number("power", "0.0", ge=-10, le=10)),

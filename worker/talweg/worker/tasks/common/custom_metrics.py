@@ -3,11 +3,13 @@
 import json
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,7 +22,8 @@ from talweg.v1.evaluation_pb2 import CustomMetric, TorchMetric
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.errors import UserSpecError
 from talweg.worker.losses.composed.formula import compiled
-from talweg.worker.tasks.common.base import Predictions
+from talweg.worker.tasks.common import exact_metrics
+from talweg.worker.tasks.common.base import Floats, Predictions
 
 Measure = Callable[[Predictions], float]
 """The metric of all predictions; NaN where they leave it undefined."""
@@ -83,6 +86,34 @@ class CustomMetrics:
         return pred, target
 
     def _of_class(self, metric: TorchMetric, path: str) -> Measure:
+        parameters = self._parameters(metric)
+        exact = self._exact(metric.class_name, parameters)
+        return self._of_torchmetrics(metric, parameters, path) if exact is None else exact
+
+    def _exact(self, name: str, parameters: Mapping[str, Any]) -> Measure | None:
+        """Return the metric as it is computed here; None where torchmetrics' own will do."""
+        if self._task == "regression":
+            function = exact_metrics.OF_NUMBERS.get(name)
+            if function is None:
+                return None
+            return lambda predictions: _mean_of(
+                partial(function, **parameters), *_columns(predictions)
+            )
+        if name == "MatthewsCorrCoef":
+            threshold = parameters.get(THRESHOLD)
+            return lambda predictions: exact_metrics.matthews(
+                predictions.y_true.astype(np.int64), _classes(predictions, threshold)
+            )
+        if name == "CalibrationError":
+            binning = {name: parameters[name] for name in ("n_bins", "norm")}
+            return lambda predictions: exact_metrics.calibration_error(
+                *_confidence(predictions), **binning
+            )
+        return None
+
+    def _of_torchmetrics(
+        self, metric: TorchMetric, parameters: Mapping[str, Any], path: str
+    ) -> Measure:
         # A second, and only jobs with such metrics need it.
         import torchmetrics.classification  # noqa: PLC0415 - slow
         import torchmetrics.regression  # noqa: PLC0415 - slow
@@ -90,7 +121,6 @@ class CustomMetrics:
         name = f"{_PREFIXES[self._task]}{metric.class_name}"
         is_regression = self._task == "regression"
         module = torchmetrics.regression if is_regression else torchmetrics.classification
-        parameters = self._parameters(metric)
         try:
             with warnings.catch_warnings():
                 # That it keeps all samples, which are here anyway.
@@ -134,14 +164,47 @@ def _classes_or_probabilities(predictions: Predictions, threshold: float | None)
 
 def _mean_over_targets(metric: Any, predictions: Predictions, needs_spread: bool) -> float:
     """Return the metric of the target, or the mean of those of several."""
-    count = len(predictions.y_true)
-    pred = _doubles(predictions.y_pred).reshape(count, -1)
-    target = _doubles(predictions.y_true).reshape(count, -1)
-    pairs = list(zip(pred.unbind(1), target.unbind(1), strict=True))
-    if needs_spread and any((values == values[0]).all() for pair in pairs for values in pair):
+    y_true, y_pred = _columns(predictions)
+    columns = (*y_true.T, *y_pred.T)
+    if needs_spread and any((values == values[0]).all() for values in columns):
         return math.nan
-    each = [_value(metric, *pair) for pair in pairs]
+    return _mean_of(lambda y, p: _value(metric, _doubles(p), _doubles(y)), y_true, y_pred)
+
+
+def _mean_of(function: Callable[[Floats, Floats], float], y_true: Floats, y_pred: Floats) -> float:
+    """Return a function of the target, or the mean of those of several; both (N, K)."""
+    each = [function(*pair) for pair in zip(y_true.T, y_pred.T, strict=True)]
     return sum(each) / len(each)
+
+
+def _columns(predictions: Predictions) -> tuple[Floats, Floats]:
+    """Return y_true and y_pred of numbers as (N, K)."""
+    count = len(predictions.y_true)
+    y_true, y_pred = (
+        np.asarray(values, np.float64).reshape(count, -1)
+        for values in (predictions.y_true, predictions.y_pred)
+    )
+    return y_true, y_pred
+
+
+def _classes(predictions: Predictions, threshold: float | None) -> NDArray[np.int64]:
+    """Return the predicted classes (N,), by a threshold where there is one."""
+    probabilities = predictions.probabilities
+    assert probabilities is not None
+    chosen = probabilities.argmax(axis=1) if threshold is None else probabilities >= threshold
+    return np.asarray(chosen, dtype=np.int64)
+
+
+def _confidence(predictions: Predictions) -> tuple[Floats, NDArray[Any]]:
+    """Return what is said to be how likely, and whether it was so (N,).
+
+    Of two classes that is the second, and of several the one that is predicted.
+    """
+    probabilities = predictions.probabilities
+    assert probabilities is not None
+    if probabilities.ndim == 1:
+        return probabilities, predictions.y_true
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == predictions.y_true
 
 
 def _value(metric: Any, pred: Tensor, target: Tensor) -> float:

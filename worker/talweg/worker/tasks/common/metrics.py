@@ -23,10 +23,11 @@ def r2(y_true: Floats, y_pred: Floats) -> float | None:
         y_true: (N, K).
         y_pred: (N, K).
     """
-    total = np.square(y_true - y_true.mean(axis=0)).sum(axis=0)
-    varies = total > 0
+    # Of equal targets the mean may differ by its rounding: their variance does not tell.
+    varies = (y_true != y_true[:1]).any(axis=0)
     if not varies.any():
         return None
+    total = np.square(y_true - y_true.mean(axis=0)).sum(axis=0)
     rest = np.square(y_true - y_pred).sum(axis=0)
     return float((1 - rest[varies] / total[varies]).mean())
 
@@ -97,7 +98,19 @@ def calibration_error(confidence: Floats, right: NDArray[np.bool_]) -> float:
         confidence: Probability of what is predicted (N,).
         right: Whether it was right (N,).
     """
+    gaps, _ = bin_gaps(confidence, right, NUM_BINS)
+    return float(gaps.sum() / len(confidence))
+
+
+def bin_gaps(confidence: Floats, right: NDArray[Any], count: int) -> tuple[Floats, Floats]:
+    """Return by bin |Σ confidence - Σ right| and the number of samples, both (bins,).
+
+    Args:
+        confidence: Probability of what is predicted (N,).
+        right: Whether, or how often, it was right (N,).
+        count: Bins of equal width.
+    """
     # Bins are open below and closed above, so that certainty stands in the last.
-    bins = np.clip(np.ceil(confidence * NUM_BINS).astype(np.int64) - 1, 0, NUM_BINS - 1)
-    gaps = np.bincount(bins, weights=confidence - right, minlength=NUM_BINS)
-    return float(np.abs(gaps).sum() / len(confidence))
+    bins = np.clip(np.ceil(confidence * count).astype(np.int64) - 1, 0, count - 1)
+    gaps: Floats = np.abs(np.bincount(bins, weights=confidence - right, minlength=count))
+    return gaps, np.bincount(bins, minlength=count).astype(np.float64)
