@@ -781,7 +781,9 @@ class EarlyStopping(_message.Message):
     value do not count.
     """
     min_delta: _builtins.float
-    """Smallest change that counts as an improvement, in the metric's units."""
+    """Smallest change that counts as an improvement, in the metric's units. It decides when training
+    stops; the weights restored are those of the best value, however little better it is.
+    """
     def __init__(
         self,
         *,

@@ -268,8 +268,12 @@ def test_early_stopping_takes_the_best_weights(
 
 def test_min_delta_decides_what_an_improvement_is() -> None:
     early = {"metric": "val/mae", "patience": 2, "min_delta": 1000}
-    result, _ = run(job(training={"epochs": 50, "early_stopping": early}))
+    result, report = run(job(training={"epochs": 50, "early_stopping": early}))
     assert result.steps == 3 * STEPS_AN_EPOCH
+    # The weights are those of the best value all the same.
+    best = min(report.series("val/mae"), key=lambda point: point[1])
+    assert result.weights_step == best[0] > STEPS_AN_EPOCH
+    assert f"val/mae was {best[1]:.6g}, the best value." in report.lines[1]
 
 
 def test_evaluation_does_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) -> None:

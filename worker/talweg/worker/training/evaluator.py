@@ -62,7 +62,10 @@ class Evaluator:
         self.last = evaluation
         self._recorder.evaluation(state.step, "val", evaluation.values)
         values = {f"val/{name}": value for name, value in evaluation.values.items()}
-        self._see(state.leading, self._leading, values, state.step)
+        # However little better it is: min_delta is for patience alone.
+        is_best = self._see(state.leading, self._leading, values, state.step)
+        if is_best and self._stopping is not None:
+            state.keep_best()
         if self._keeps_best:
             field = "training.checkpoints.keep_best"
             self._say_missing(state.leading, self._leading, field, _FEWEST_MISSING)
@@ -88,8 +91,7 @@ class Evaluator:
         if self._stopping is None:
             return True
         metric, stopping = self._stopping.metric, state.stopping
-        if self._see(stopping, metric, values, state.step, self._stopping.min_delta):
-            state.keep_best()
+        self._see(stopping, metric, values, state.step, self._stopping.min_delta)
         field = "training.early_stopping.metric"
         self._say_missing(stopping, metric, field, self._stopping.patience)
         if stopping.waited < self._stopping.patience:

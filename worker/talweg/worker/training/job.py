@@ -231,7 +231,7 @@ class _Run:
                 self._report.log(LogLine.INFO, text)
             return
         state.take_best()
-        metric, best = self._spec.training.early_stopping.metric, state.stopping
+        metric, best = self._spec.training.early_stopping.metric, state.kept
         text = (
             f"The weights of step {best.step} are restored: {metric} was {best.best:.6g}, the "
             "best value."
@@ -254,7 +254,7 @@ class _Run:
         return Result(
             Job.SUCCEEDED,
             steps=state.applied,
-            weights_step=state.step if state.best is None else state.stopping.step,
+            weights_step=state.step if state.best is None else state.kept.step,
             model=network.eval(),
             example=setup.splits.bundle.train.x[:NUM_EXAMPLES].clone(),
             predictions=tested.predictions if tested else None,

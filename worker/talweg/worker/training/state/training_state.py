@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +95,8 @@ class TrainingState:
     """What tells which evaluation is the best so far."""
     best: list[Tensor] | None = None
     """Parameters and buffers of the best evaluation, under early stopping."""
+    kept: BestValue = field(default_factory=BestValue)
+    """That evaluation."""
     refusals: Refusals = field(default_factory=Refusals)
     """Where the guard refused steps and training went on."""
     spikes: Refusals = field(default_factory=Refusals)
@@ -115,7 +117,8 @@ class TrainingState:
         return self.update.optimizer
 
     def keep_best(self) -> None:
-        """Keep a copy of the weights and buffers as they are."""
+        """Keep a copy of the weights and buffers as they are, which `leading` has just seen."""
+        self.kept = replace(self.leading)
         self.best = [tensor.detach().clone() for tensor in self._tensors()]
 
     def take_best(self) -> None:
@@ -146,6 +149,7 @@ class TrainingState:
             "plateau": asdict(self.plateau),
             "stopping": asdict(self.stopping),
             "leading": asdict(self.leading),
+            "kept": asdict(self.kept),
             "stopped_early": self.stopped_early,
             "refusals": asdict(self.refusals),
             "spikes": asdict(self.spikes),
@@ -172,7 +176,8 @@ class TrainingState:
         self.stopping = BestValue(**values["stopping"])
         self.leading = BestValue(**values["leading"])
         self.refusals = Refusals(**values["refusals"])
-        # Checkpoints of earlier versions do not hold these.
+        # Checkpoints of earlier versions do not hold these; they kept what patience went by.
+        self.kept = BestValue(**values.get("kept", values["stopping"]))
         self.spikes = Refusals(**values.get("spikes", {}))
         self.losses, self.norms = _history(), _history()
         self.losses.extend(values["losses"])
