@@ -572,7 +572,8 @@ class Training(_message.Message):
     """Number of samples that an evaluation takes together under a loss that compares or pools the samples
     of a batch, such as nt_xent, supcon, lovasz_softmax or dice with batch: true (the catalogue marks
     them), a formula over a head, or pairs drawn from labels. val/loss is then the mean over these
-    groups, comparable between jobs whatever batch_size is. All other losses are over all samples.
+    groups, comparable between jobs whatever batch_size is; samples come in a fixed random order. All
+    other losses are over all samples.
     """
     evaluate_every_epochs: _builtins.int
     """Evaluate on the validation data every this many epochs, and at the end."""

@@ -14,9 +14,11 @@ from torch import Tensor
 from talweg.spec import fill, from_dict, losses
 from talweg.v1.losses_pb2 import Loss
 from talweg.worker import data, models, tasks
+from talweg.worker.data import DataSplit
 from talweg.worker.losses import LossModule, build
 from talweg.worker.tasks import TaskRunner
 from talweg.worker.tasks.common.mean_loss import MeanLoss
+from talweg.worker.tasks.self_supervised.task import SelfSupervised
 from talweg.worker.training.evaluation import HeldSplit, evaluate
 
 _SCENES = {"digit_scenes": {"num_samples": 60, "min_digits": 1, "max_digits": 20}}
@@ -162,6 +164,31 @@ def test_the_spec_says_how_many_samples_are_compared() -> None:
         losses.append(found(task, part, network, 32)["loss"])
     # Each anchor has more others to be told from.
     assert losses[1] > losses[0] + 1
+
+
+@pytest.mark.parametrize("loss", ["circle", "online_triplet"])
+def test_data_sorted_by_class_have_the_loss_of_the_same_data_mixed(loss: str) -> None:
+    task, part, network = made(digits("metric_learning", loss), evaluation_batch_size=20)
+    by_class = part.arrays["target"].argsort(stable=True)
+    sorted_part = replace(part, arrays={name: a[by_class] for name, a in part.arrays.items()})
+    values = [found(task, each, network, 32)["loss"] for each in (part, sorted_part)]
+    # In the order of the file each group of 20 would hold a class or two.
+    assert values[1] == pytest.approx(values[0], rel=0.15)
+
+
+def test_probes_are_fitted_on_all_classes_of_sorted_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, _, network = made(digits("self_supervised", "nt_xent"))
+    assert isinstance(task, SelfSupervised)
+    y = task._train.y
+    by_class = y.argsort(stable=True)
+    task._train = DataSplit({name: a[by_class] for name, a in task._train.arrays.items()})
+    monkeypatch.setattr("talweg.worker.tasks.self_supervised.task._MOST_FITTED", 100)
+    with torch.no_grad():
+        embeddings, known = task.learnt(network)
+    assert len(embeddings) == len(known) == 100
+    assert len(set(known.tolist())) == len(set(y.tolist()))
 
 
 def _random(*sizes: int) -> Tensor:

@@ -153,7 +153,9 @@ def test_an_evaluation_in_parts_adds_up_as_its_loss_does(reduction: str) -> None
     training = {"evaluation_batch_size": 100}
     task, bundle = made(job(loss={"supcon": {"reduction": reduction}}, training=training))
     part = HeldSplit.of(bundle.test, task, torch.device("cpu"))
-    cut = [part.batch(start, start + 100) for start in range(0, len(part), 100)]
+    order = task.evaluation_order(len(part))
+    assert order is not None
+    cut = [part.chosen(samples) for samples in torch.split(order, 100)]
     parts = [
         (float(task.criterion({"pred": b.x.flatten(1), "target": b.target})), len(b)) for b in cut
     ]

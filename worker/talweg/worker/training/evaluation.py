@@ -40,6 +40,15 @@ class HeldSplit:
             {name: array[start:end].to(self.device) for name, array in self.arrays.items()}
         )
 
+    def chosen(self, samples: Tensor) -> Batch:
+        """Return the samples of some indices (n,), on the CPU, in their order."""
+        return Batch(
+            {
+                name: array.index_select(0, samples.to(array.device)).to(self.device)
+                for name, array in self.arrays.items()
+            }
+        )
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -76,9 +85,12 @@ def evaluate(
     task.criterion.eval()
     accumulator = task.accumulator(model)
     at_once = task.samples_at_once(batch_size, part.arrays["x"])
+    order = task.evaluation_order(len(part))
     with torch.no_grad():
         for start in range(0, len(part), at_once):
-            accumulator.add(part.batch(start, start + at_once))
+            end = start + at_once
+            batch = part.batch(start, end) if order is None else part.chosen(order[start:end])
+            accumulator.add(batch)
         result = accumulator.result()
     model.train()
     task.criterion.train()

@@ -157,6 +157,11 @@ def shuffled(count: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(count, generator=generator)
 
 
+def fixed_order(count: int) -> Tensor:
+    """Return an order of so many samples that is random, and always the same."""
+    return shuffled(count, torch.Generator().manual_seed(0))
+
+
 class TaskRunner(ABC):
     """One job's task over one job's data.
 
@@ -277,6 +282,21 @@ class TaskRunner(ABC):
             x: Inputs of all samples.
         """
         return batch_size
+
+    def evaluation_order(self, count: int) -> Tensor | None:
+        """Return in which order an evaluation takes samples; None for that of the data.
+
+        Where a loss pools its batch, what stands together decides its value. The data may be in
+        the order of a file, such as by class: then they are mixed, always alike.
+
+        Args:
+            count: Samples N.
+
+        Returns:
+            Each index below N once (N,), on the CPU.
+        """
+        pools = (getattr(part, "pools_batch", False) for part in self.criterion.modules())
+        return fixed_order(count) if any(pools) else None
 
     def loss_inputs(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
         """Return what the criterion takes of a model's outputs and a batch."""

@@ -89,6 +89,10 @@ class OneTarget(TaskRunner):
         """Return as many as hold 4 MiB of inputs, if those are more than in training."""
         return max(batch_size, _NUMBERS_IN_A_BATCH // max(math.prod(x.shape[1:]), 1))
 
+    def evaluation_order(self, count: int) -> Tensor | None:
+        """Return None: all samples are judged together; see `TaskRunner.evaluation_order`."""
+        return None
+
     def accumulator(self, model: nn.Module) -> MetricAccumulator:
         """Begin an evaluation of a model."""
         return _Together(self, model)

@@ -21,6 +21,7 @@ from talweg.worker.tasks.common.base import (
     Predictions,
     StepInfo,
     TaskRunner,
+    fixed_order,
 )
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.common.metrics import Floats
@@ -170,7 +171,11 @@ class SelfSupervised(TaskRunner):
             model: Gives them; the data have labels.
         """
         device = next(model.parameters()).device
-        x, y = self._train.x[:_MOST_FITTED], self._train.y[:_MOST_FITTED]
+        x, y = self._train.x, self._train.y
+        if len(x) > _MOST_FITTED:
+            # The first ones may be of a few classes: files are often sorted.
+            drawn = fixed_order(len(x))[:_MOST_FITTED].sort().values
+            x, y = x.index_select(0, drawn), y.index_select(0, drawn)
         embeddings = torch.cat([model(part.to(device)) for part in torch.split(x, _AT_ONCE)])
         return embeddings.to("cpu", torch.float64).numpy(), y.numpy()
 
