@@ -62,7 +62,9 @@ def metrics(task: OneTarget, spec: JobSpec, bundle: DataBundle, tested: Predicti
     for name, model in models.classifiers(asked, seed=seed):
         with models.one_thread():
             model.fit(x, y.astype(np.int64))
-            predicted = _classified(model, x_test, tested, bundle.num_targets)
+            predicted = _classified(
+                model, x_test, tested, bundle.num_targets, threshold=spec.task.binary.threshold
+            )
         yield name, task.all_metrics(predicted)
 
 
@@ -122,12 +124,25 @@ def _labelled_once(model: Any, x: Floats, y: NDArray[np.int64], x_test: Floats) 
     return models.probabilities(model.fit(x, y), x_test, 2)[:, 1]
 
 
-def _classified(model: Any, x: Floats, tested: Predictions, num_classes: int) -> Predictions:
-    """Return classes and probabilities in the form of the network's."""
+def _classified(
+    model: Any, x: Floats, tested: Predictions, num_classes: int, *, threshold: float
+) -> Predictions:
+    """Return classes and probabilities in the form of the network's.
+
+    Args:
+        model: The model, trained.
+        x: Inputs of the test data.
+        tested: What the network says of them.
+        num_classes: Classes, or ranks.
+        threshold: From this probability on the second of two classes is predicted, where it has
+            the only one.
+    """
     shares = models.probabilities(model, x, max(num_classes, 2))
-    y_pred = shares.argmax(axis=1).astype(tested.y_true.dtype)
-    single = tested.probabilities is not None and tested.probabilities.ndim == 1
-    return Predictions(tested.y_true, y_pred, probabilities=shares[:, 1] if single else shares)
+    dtype = tested.y_true.dtype
+    if tested.probabilities is not None and tested.probabilities.ndim == 1:
+        y_pred = (shares[:, 1] >= threshold).astype(dtype)
+        return Predictions(tested.y_true, y_pred, probabilities=shares[:, 1])
+    return Predictions(tested.y_true, shares.argmax(axis=1).astype(dtype), probabilities=shares)
 
 
 def _vectors(x: NDArray[Any]) -> Floats:
