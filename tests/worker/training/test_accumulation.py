@@ -21,6 +21,10 @@ def test_accumulation_is_a_bigger_batch(epochs: int) -> None:
     assert torch.allclose(weights(32, 3), weights(96, 1), rtol=0, atol=1e-6)
 
 
+def _sum(*losses: Any) -> dict[str, Any]:
+    return {"sum": {"terms": [{"loss": loss, "weight": 1 + n} for n, loss in enumerate(losses)]}}
+
+
 @pytest.mark.parametrize(
     ("task", "loss"),
     [
@@ -30,6 +34,14 @@ def test_accumulation_is_a_bigger_batch(epochs: int) -> None:
         ("multiclass", {"ldam": {"weight": [1, 20]}}),
         ("binary", {"focal_binary": {"normalizer": "positives"}}),
         ("binary", {"bce_with_logits": {"pos_weight": [9]}}),
+        ("binary", _sum({"focal_binary": {"normalizer": "positives"}}, "bce_with_logits")),
+        (
+            "multiclass",
+            _sum(
+                "poly1",
+                _sum({"cross_entropy": {"weight": [1, 20]}}, {"focal": {"ignore_index": 0}}),
+            ),
+        ),
     ],
 )
 def test_accumulation_is_a_bigger_batch_where_samples_weigh_differently(
@@ -44,6 +56,27 @@ def test_accumulation_is_a_bigger_batch_where_samples_weigh_differently(
 
     # Batches of 7 samples hold very different numbers of the rare class, or none.
     assert torch.allclose(weights(7, 3), weights(21, 1), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("weighing", ["sum", "uncertainty"])
+def test_accumulation_is_a_bigger_batch_for_each_head(weighing: str) -> None:
+    # Of the two heads one counts the pixels of objects alone, which differ from image to image.
+    losses = [_sum({"cross_entropy": {"ignore_index": 0}}, "dice"), "mse"]
+    loss = _sum(*losses) if weighing == "sum" else {"uncertainty": {"losses": losses}}
+
+    def weights(batch_size: int, accumulation: int) -> torch.Tensor:
+        scenes = {"num_samples": 20, "min_digits": 1, "max_digits": 9}
+        spec = job(
+            task={"multitask": {"heads": ["segmentation", "depth"]}},
+            dataset={"digit_scenes": scenes},
+            model={"multi_head": {"trunk": {"unet": {"channels": [2, 3], "batch_norm": False}}}},
+            loss=loss,
+            optimizer={"sgd": {"learning_rate": 0.01}},
+            training={"steps": 3, "batch_size": batch_size, "accumulation": accumulation},
+        )
+        return flat(trained(spec))
+
+    assert torch.allclose(weights(1, 3), weights(3, 1), rtol=0, atol=2e-6)
 
 
 def test_accumulation_averages_the_batches_of_a_sum() -> None:

@@ -18,6 +18,7 @@ from talweg.worker.tasks import Batch
 from talweg.worker.training import NeverStop, NullReporter
 from talweg.worker.training.batching.batches import Batches, Plan
 from talweg.worker.training.optim.lr_schedules import Length
+from talweg.worker.training.setup import set_up
 
 CORES = len(os.sched_getaffinity(0))
 two_cores = pytest.mark.skipif(CORES < 2, reason="needs two cores")
@@ -59,6 +60,23 @@ def test_two_processes_end_as_one_does() -> None:
         ours, theirs = report.series(name), report_of_one.series(name)
         assert [step for step, _ in ours] == [step for step, _ in theirs]
         assert [v for _, v in ours] == pytest.approx([v for _, v in theirs], rel=1e-4)
+
+
+def test_parts_of_a_batch_make_up_a_sum_of_losses() -> None:
+    terms: list[Any] = [
+        {"cross_entropy": {"weight": "balanced"}},
+        {"cross_entropy": {"ignore_index": 0}},
+        {"poly1": {"reduction": "sum"}},
+        {"sum": {"terms": [{"loss": {"focal": {"ignore_index": 1}}, "weight": 0.5}]}},
+    ]
+    spec = wine(2, loss={"sum": {"terms": [{"loss": term} for term in terms]}})
+    assert check(spec)[0] == []
+    spec.resources.processes = 1
+    setup = set_up(spec, torch.device("cpu"), NullReporter())
+    for batch in next(setup.batches.of_epoch(setup.state.order)):
+        whole = setup.loss_of(batch)
+        parts = [setup.loss_of(setup.batches.part(batch, number, 2)) for number in range(2)]
+        torch.testing.assert_close((parts[0] + parts[1]) / 2, whole)
 
 
 @two_cores

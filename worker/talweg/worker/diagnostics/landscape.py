@@ -115,6 +115,7 @@ def samples(setup: Setup, asked: LossLandscape) -> list[Batch]:
         as_one_step,
         draw=lambda count, _: torch.arange(count),
         divisor=task.divisor(arrays),
+        summands=task.summands(),
     )
     return next(batches.of_epoch(Order(asked.seed)))
 

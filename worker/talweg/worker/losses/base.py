@@ -6,7 +6,7 @@ costs a microsecond or two. What the tensors hold is checked by `check_values` a
 always calls it, the training code once on all targets before the first step.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -17,6 +17,9 @@ from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import checks
 
 _PRECISE = (torch.float32, torch.float64)
+
+Factors = Sequence[float | Tensor]
+"""What each summand of a loss is multiplied by; none where that is 1."""
 
 
 def reduction_of(spec: Message) -> str:
@@ -117,7 +120,9 @@ class LossModule(nn.Module):
 
     if TYPE_CHECKING:  # nn.Module's own annotation forgets the types.
 
-        def __call__(self, inputs: Mapping[str, Tensor]) -> Tensor: ...  # noqa: D102
+        def __call__(  # noqa: D102
+            self, inputs: Mapping[str, Tensor], factors: Factors = ()
+        ) -> Tensor: ...
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the reduced loss.
@@ -167,6 +172,14 @@ class LossModule(nn.Module):
         the targets alone do not tell.
         """
         return None
+
+    @property
+    def summands(self) -> tuple["LossModule", ...]:
+        """The losses whose weighted values it adds up; none where it is one by itself.
+
+        Where there are some, a call takes a factor for each of them beside the inputs.
+        """
+        return ()
 
     def parts(self, inputs: Mapping[str, Tensor]) -> list[Part]:
         """Return the loss as summands that can be put together with those of other batches.

@@ -7,7 +7,6 @@ the base of tasks whose samples have one target each. To add a task, see `regist
 
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import (
-    Batch,
     DryRun,
     EvalResult,
     MetricAccumulator,
@@ -16,6 +15,7 @@ from talweg.worker.tasks.common.base import (
     TaskRunner,
     shuffled,
 )
+from talweg.worker.tasks.common.batch import Batch
 from talweg.worker.tasks.common.single_target import OneTarget
 from talweg.worker.tasks.measure import measure
 from talweg.worker.tasks.registry import TASKS, TaskEntry, make

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import Training
 from talweg.worker.errors import UserSpecError
-from talweg.worker.losses import LossModule
+from talweg.worker.losses import Factors, LossModule
 from talweg.worker.training.state.snapshot import Values
 
 FIRST_SCALE = 2.0**16
@@ -182,9 +182,9 @@ def _hold_to_float32(criterion: LossModule, device: str) -> None:
     """
     plain = criterion.forward
 
-    def forward(inputs: Mapping[str, Tensor]) -> Tensor:
+    def forward(inputs: Mapping[str, Tensor], *factors: Factors) -> Tensor:
         with torch.autocast(device, enabled=False):
-            return plain({name: _float32(tensor) for name, tensor in inputs.items()})
+            return plain({name: _float32(tensor) for name, tensor in inputs.items()}, *factors)
 
     criterion.forward = forward  # type: ignore[method-assign]
 

@@ -192,6 +192,7 @@ def _batches(core: Core) -> Batches:
         draw=task.order,
         draw_among=None if sampler is None else sampler.among,
         divisor=None if mixes else task.divisor(arrays),
+        summands=[each._replace(divisor=None) if mixes else each for each in task.summands()],
         quarters=task.quarters,
         augment=None if augmenter is None else partial(task.augment, augmenter=augmenter),
     )

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 from talweg.spec.errors import Violation, one_of
-from talweg.spec.rules.loss import has_class_weights
 from talweg.spec.semantics.batch_norm import batch_norms
 from talweg.spec.semantics.context import SpecContext
-from talweg.spec.semantics.facts import chosen, task_name
+from talweg.spec.semantics.facts import task_name
 from talweg.v1 import options_pb2
 
 _TASKS = (
@@ -31,10 +30,6 @@ def process_rules(case: SpecContext) -> Iterator[Violation]:
         if leaf.facts.user_defined:
             hint = "Such a loss may compare the samples of a batch with each other."
             yield Violation(path, f"{count} with {leaf.name}", "1", hint)
-    is_sum = chosen(case.spec.loss) == "sum"
-    if is_sum and any(has_class_weights(leaf.message) for leaf in case.leaves):
-        hint = "A sum of losses with class weights has no single normaliser across processes."
-        yield Violation(path, f"{count} with a sum of losses with class weights", "1", hint)
     if any(batch_norms(case.spec.model, "model")):
         hint = "Each process would compute the statistics of its own part of a batch only."
         yield Violation(

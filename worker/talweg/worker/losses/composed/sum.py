@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from talweg.worker.losses import checks
-from talweg.worker.losses.base import LossModule, Part
+from talweg.worker.losses.base import Factors, LossModule, Part
 from talweg.worker.losses.functional import _safe
 
 
@@ -40,9 +40,19 @@ class Sum(LossModule):
         self.input_names = tuple(dict.fromkeys(required))
         self.optional_names = tuple(n for n in dict.fromkeys(optional) if n not in required)
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum; see `LossModule.forward`."""
-        return self._weigh(self.term_values(inputs), inputs)
+    def forward(self, inputs: Mapping[str, Tensor], factors: Factors = ()) -> Tensor:
+        """Return the weighted sum; see `LossModule.forward`.
+
+        Args:
+            inputs: Of all terms.
+            factors: What each of `summands` is multiplied by; none where that is 1.
+        """
+        return self._weigh(self.term_values(inputs, factors), inputs)
+
+    @property
+    def summands(self) -> tuple[LossModule, ...]:
+        """The terms, and those of terms that are sums."""
+        return tuple(summand for own in self._summands() for summand in own)
 
     def values(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the terms' unreduced values, which must agree in shape.
@@ -63,14 +73,32 @@ class Sum(LossModule):
             for part in term.parts(share)
         ]
 
-    def term_values(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+    def term_values(self, inputs: Mapping[str, Tensor], factors: Factors = ()) -> list[Tensor]:
         """Return each term's loss before its weight, in the order of the terms.
+
+        Args:
+            inputs: Of all terms.
+            factors: As `forward` takes them.
 
         Raises:
             ValueError: An input is wrong.
         """
         self._require_names(inputs)
-        return [term(share) for term, share in self._share_out(inputs)]
+        shares = self._share_out(inputs)
+        if not factors:
+            return [term(share) for term, share in shares]
+        values, left = [], iter(factors)
+        for (term, share), own in zip(shares, self._summands(), strict=True):
+            factor, *others = (next(left) for _ in own)
+            values.append(
+                term(share, [factor, *others]) if term.summands else term(share) * factor
+            )
+        return values
+
+    def _summands(self) -> list[tuple[LossModule, ...]]:
+        """Return the summands of each term, which it is itself where it has none."""
+        terms = [term for term in self.terms if isinstance(term, LossModule)]
+        return [term.summands or (term,) for term in terms]
 
     def check_inputs(self, inputs: Mapping[str, Tensor]) -> None:
         """Let every term check its inputs; see `LossModule.check_inputs`."""

@@ -19,35 +19,12 @@ from talweg.worker.losses import ClassCounts, LossModule
 from talweg.worker.models import HeadShape
 from talweg.worker.tasks.augmentation import Augmenter
 from talweg.worker.tasks.common.array_contract import Array, check_split
+from talweg.worker.tasks.common.batch import Batch, Summand
 from talweg.worker.tasks.common.class_counts import counted
 from talweg.worker.tasks.common.criterion import Outputs, criterion
 from talweg.worker.tasks.common.postprocessing import Postprocessor
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Samples that go through the network together."""
-
-    arrays: Mapping[str, Tensor]
-    """What `TaskRunner.arrays` gives of these samples, by name (n, …)."""
-    share: float | Tensor = 1.0
-    """The batch's part in the optimizer step's loss; 1 without accumulation."""
-
-    @property
-    def x(self) -> Tensor:
-        """Inputs."""
-        return self.arrays["x"]
-
-    @property
-    def target(self) -> Tensor:
-        """Targets as the loss takes them, where the task has one array of them."""
-        return self.arrays["target"]
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return len(self.arrays["x"])
 
 
 class StepInfo(Protocol):
@@ -311,7 +288,25 @@ class TaskRunner(ABC):
             batch: The samples.
             step_info: Where training stands.
         """
-        return self.criterion(self.loss_inputs(model(batch.x), batch))
+        return self.criterion_of(self.loss_inputs(model(batch.x), batch), batch)
+
+    def criterion_of(self, inputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """Return the criterion of a batch, whose summands have their parts in a step.
+
+        Args:
+            inputs: The criterion's.
+            batch: Has the factors.
+        """
+        # A loss that is no sum takes none.
+        return self.criterion(inputs, batch.factors) if batch.factors else self.criterion(inputs)
+
+    def summands(self) -> list[Summand]:
+        """Return the losses that `loss` adds up, in the order of `Batch.factors`.
+
+        Returns:
+            None of them where it is one loss.
+        """
+        return [Summand("target", each.divisor, each.sums) for each in self.criterion.summands]
 
     def weighted_criteria(self) -> Sequence[tuple[LossModule, float]]:
         """Return the losses that `loss` calls with inputs by sample, and their weights.

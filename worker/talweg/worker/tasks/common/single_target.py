@@ -12,13 +12,8 @@ from torch.nn import functional as F
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.tasks.augmentation import Augmenter
-from talweg.worker.tasks.common.base import (
-    Batch,
-    EvalResult,
-    MetricAccumulator,
-    Predictions,
-    TaskRunner,
-)
+from talweg.worker.tasks.common.base import EvalResult, MetricAccumulator, Predictions, TaskRunner
+from talweg.worker.tasks.common.batch import Batch
 from talweg.worker.tasks.common.custom_metrics import CustomMetrics
 
 # Inputs go through the network in batches of about 4 MiB, or as large as in training.

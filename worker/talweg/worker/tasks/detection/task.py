@@ -16,7 +16,8 @@ from talweg.worker.losses import ClassCounts, LossModule
 from talweg.worker.tasks.augmentation import Augmenter
 from talweg.worker.tasks.augmentation.boxes import Objects
 from talweg.worker.tasks.common.array_contract import Array
-from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
+from talweg.worker.tasks.common.base import EvalResult, OutputAccumulator, TaskRunner
+from talweg.worker.tasks.common.batch import Batch
 from talweg.worker.tasks.common.class_counts import count_classes
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.detection.criterion import ByLocation

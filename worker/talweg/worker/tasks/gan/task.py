@@ -19,13 +19,13 @@ from talweg.worker.losses import LossModule, gradient_penalty
 from talweg.worker.models import GeneratorAndCritic
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import (
-    Batch,
     DryRun,
     EvalResult,
     MetricAccumulator,
     StepInfo,
     TaskRunner,
 )
+from talweg.worker.tasks.common.batch import Batch
 from talweg.worker.tasks.common.metrics import Floats
 from talweg.worker.tasks.gan.metrics import mode_shares, sliced_wasserstein
 from talweg.worker.tasks.gan.predictions import postprocessor

@@ -15,7 +15,8 @@ from talweg.worker.losses import LossModule, Perceptual, frozen_digests
 from talweg.worker.losses.functional import images
 from talweg.worker.tasks.augmentation import Augmenter
 from talweg.worker.tasks.common.array_contract import Array
-from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
+from talweg.worker.tasks.common.base import EvalResult, OutputAccumulator, TaskRunner
+from talweg.worker.tasks.common.batch import Batch
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.image_translation.perceptual_layers import LearnedLayers, layer_weights
 from talweg.worker.tasks.image_translation.predictions import postprocessor

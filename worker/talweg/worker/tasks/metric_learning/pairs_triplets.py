@@ -20,7 +20,6 @@ from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import LossModule
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import (
-    Batch,
     DryRun,
     EvalResult,
     Floats,
@@ -28,6 +27,7 @@ from talweg.worker.tasks.common.base import (
     StepInfo,
     TaskRunner,
 )
+from talweg.worker.tasks.common.batch import Batch
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.common.metrics import auroc_and_average_precision
 from talweg.worker.tasks.metric_learning.metrics import recall_at
@@ -78,7 +78,8 @@ class Groups(TaskRunner):
 
     def loss(self, model: nn.Module, batch: Batch, step_info: StepInfo) -> Tensor:
         """Compare the batch's groups; see `TaskRunner.loss`."""
-        return self.criterion(self.compared_inputs(self.vectors(model, batch), batch.arrays))
+        inputs = self.compared_inputs(self.vectors(model, batch), batch.arrays)
+        return self.criterion_of(inputs, batch)
 
     def dry_runs(
         self, model: nn.Module, batch: Batch, arrays: Mapping[str, Tensor]

@@ -12,13 +12,8 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.losses import LossModule
 from talweg.worker.tasks.common.array_contract import Array
-from talweg.worker.tasks.common.base import (
-    Batch,
-    EvalResult,
-    MetricAccumulator,
-    Predictions,
-    TaskRunner,
-)
+from talweg.worker.tasks.common.base import EvalResult, MetricAccumulator, Predictions, TaskRunner
+from talweg.worker.tasks.common.batch import Batch
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.metric_learning.metrics import vector_metrics
 from talweg.worker.tasks.metric_learning.pairing import drawn

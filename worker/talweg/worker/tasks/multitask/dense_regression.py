@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.tasks.common.array_contract import Array
-from talweg.worker.tasks.common.base import Batch, EvalResult, OutputAccumulator, TaskRunner
+from talweg.worker.tasks.common.base import EvalResult, OutputAccumulator, TaskRunner
+from talweg.worker.tasks.common.batch import Batch
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.multitask.predictions import of_column
 from talweg.worker.tasks.regression.predictions import Numbers as Predicted

@@ -15,7 +15,6 @@ from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import LossModule
 from talweg.worker.models import HeadShape
 from talweg.worker.tasks.common.base import (
-    Batch,
     DryRun,
     EvalResult,
     Explanation,
@@ -23,6 +22,7 @@ from talweg.worker.tasks.common.base import (
     StepInfo,
     TaskRunner,
 )
+from talweg.worker.tasks.common.batch import Batch, Summand
 from talweg.worker.tasks.detection.task import Detection
 from talweg.worker.tasks.multitask.dense_regression import Column, Depth
 from talweg.worker.tasks.multitask.predictions import HeadPredictions
@@ -95,12 +95,25 @@ class Multitask(TaskRunner):
             )
 
     def each(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Tensor]:
-        """Return the heads' losses, in their order."""
+        """Return the heads' losses, in their order, each by its part in a step."""
+        losses, left = [], iter(batch.factors)
+        for name, runner in self.runners.items():
+            own = Batch(self.of_head(name, batch.arrays))
+            inputs = runner.loss_inputs(outputs[name], own)
+            if not batch.factors:
+                losses.append(runner.criterion(inputs))
+            elif terms := runner.criterion.summands:
+                losses.append(runner.criterion(inputs, [next(left) for _ in terms]))
+            else:
+                losses.append(runner.criterion(inputs) * next(left))
+        return losses
+
+    def summands(self) -> list[Summand]:
+        """Return the losses of all heads, and those that they add up; see `TaskRunner`."""
         return [
-            runner.criterion(
-                runner.loss_inputs(outputs[name], Batch(self.of_head(name, batch.arrays)))
-            )
+            Summand(f"{name}/target", each.divisor, each.sums)
             for name, runner in self.runners.items()
+            for each in runner.criterion.summands or (runner.criterion,)
         ]
 
     def loss(self, model: nn.Module, batch: Batch, step_info: StepInfo) -> Tensor:

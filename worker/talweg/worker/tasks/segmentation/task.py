@@ -15,13 +15,8 @@ from talweg.worker.errors import UserSpecError
 from talweg.worker.losses import ClassCounts
 from talweg.worker.tasks.augmentation import Augmenter
 from talweg.worker.tasks.common.array_contract import Array
-from talweg.worker.tasks.common.base import (
-    Batch,
-    EvalResult,
-    Floats,
-    OutputAccumulator,
-    TaskRunner,
-)
+from talweg.worker.tasks.common.base import EvalResult, Floats, OutputAccumulator, TaskRunner
+from talweg.worker.tasks.common.batch import Batch
 from talweg.worker.tasks.common.class_counts import count_classes
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.segmentation.predictions import PixelProbabilities, postprocessor

@@ -14,7 +14,6 @@ from talweg.worker.losses import LossModule, Part
 from talweg.worker.tasks.augmentation import Augmenter
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import (
-    Batch,
     DryRun,
     EvalResult,
     MetricAccumulator,
@@ -23,6 +22,7 @@ from talweg.worker.tasks.common.base import (
     TaskRunner,
     fixed_order,
 )
+from talweg.worker.tasks.common.batch import Batch
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.common.metrics import Floats
 from talweg.worker.tasks.self_supervised.augmentations import Augmentation

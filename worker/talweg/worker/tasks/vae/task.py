@@ -14,7 +14,8 @@ from talweg.worker.data import DataBundle, DataSplit
 from talweg.worker.losses.functional import generative
 from talweg.worker.models import VariationalAutoencoder, draw
 from talweg.worker.tasks.common.array_contract import Array
-from talweg.worker.tasks.common.base import Batch, EvalResult, MetricAccumulator, TaskRunner
+from talweg.worker.tasks.common.base import EvalResult, MetricAccumulator, TaskRunner
+from talweg.worker.tasks.common.batch import Batch
 from talweg.worker.tasks.common.mean_loss import MeanLoss
 from talweg.worker.tasks.vae.predictions import Reconstruction, is_binary, postprocessor
 

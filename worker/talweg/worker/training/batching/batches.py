@@ -11,6 +11,7 @@ from torch import Tensor
 from talweg.v1.spec_pb2 import Training
 from talweg.worker.data.large import is_large
 from talweg.worker.tasks import Batch, shuffled
+from talweg.worker.tasks.common.batch import Summand
 from talweg.worker.training.optim.lr_schedules import Length
 
 Draw = Callable[[int, torch.Generator], Tensor]
@@ -124,6 +125,7 @@ class Batches:
         draw: Draw = shuffled,
         draw_among: Callable[[Tensor | None], Draw] | None = None,
         divisor: Divisor | None = None,
+        summands: Sequence[Summand] = (),
         quarters: int = 1,
         augment: Augment | None = None,
     ) -> None:
@@ -136,6 +138,7 @@ class Batches:
             draw: Gives an order of so many samples.
             draw_among: Gives what draws, in its place, from all or from some of the samples.
             divisor: What the loss's mean over samples divides by, or None for their number.
+            summands: The losses that the loss adds up, in place of a divisor of the whole.
             quarters: How often the arrays hold each sample; see `TaskRunner.quarters`.
             augment: Changes a batch's arrays at random; None for none.
         """
@@ -145,6 +148,7 @@ class Batches:
         self._draw = draw
         self._draw_among = draw_among
         self._divisor = divisor
+        self._summands = summands
         self._quarters = quarters
         self._augment = augment
         self._admitted: Tensor | None = None
@@ -196,9 +200,9 @@ class Batches:
         for batches in windows:
             order.position += 1
             numbers = range(batches.start, batches.stop)
-            joined = [self._augmented(next(carried), order, number) for number in numbers]
-            shares = self._shares(joined)
-            yield [Batch(arrays, share) for arrays, share in zip(joined, shares, strict=True)]
+            yield self._together(
+                [self._augmented(next(carried), order, number) for number in numbers]
+            )
 
     def _carried(self, first: int) -> Iterator[Mapping[str, Tensor]]:
         """Return the arrays of the epoch's batches, from one of them on."""
@@ -264,8 +268,7 @@ class Batches:
                 on = torch.tensor(chosen, device=batch.x.device)
                 arrays = batch.arrays.items()
                 carried.append({name: array.index_select(0, on) for name, array in arrays})
-        shares = self._shares(carried) if len(window) > 1 else [1.0]
-        return [Batch(arrays, share) for arrays, share in zip(carried, shares, strict=True)]
+        return self._together(carried) if len(window) > 1 else [Batch(carried[0])]
 
     def part(self, batch: Batch, number: int, count: int) -> Batch:
         """Return one of so many parts of a batch, whose losses have the batch's loss as mean.
@@ -286,7 +289,10 @@ class Batches:
             for index, (a, b) in enumerate(itertools.pairwise(ends))
             if a < b and index != number
         ]
-        return Batch(part, batch.share * self._shares([part, *rest])[0] * count)
+        own = self._together([part, *rest], adds_up=True)[0]
+        of_batch = batch.factors or [1.0] * len(own.factors)
+        factors = [a * b for a, b in zip(own.factors, of_batch, strict=True)]
+        return Batch(part, batch.share * own.share * count, factors)
 
     def _draw_epoch(self, generator: torch.Generator) -> Tensor:
         """Return the samples of an epoch in their order, pass after pass."""
@@ -296,15 +302,56 @@ class Batches:
         orders = [self._draw(len(admitted), generator) for _ in range(self._passes)]
         return torch.cat([admitted[order] for order in orders])
 
-    def _shares(self, window: Sequence[Mapping[str, Tensor]]) -> Sequence[float | Tensor]:
-        """Return each batch's part in a step, so that together they equal one large batch."""
-        if self._plan.sums:
-            return [1 / len(window)] * len(window)
-        if self._divisor is not None:
-            targets = [arrays["target"] for arrays in window]
-            whole = self._divisor(torch.cat(targets))
-            parts = [part for part in map(self._divisor, targets) if part is not None]
-            if whole is not None:
-                return [(part / whole).float() for part in parts]
-        counts = [len(next(iter(arrays.values()))) for arrays in window]
-        return [count / sum(counts) for count in counts]
+    def _together(
+        self, window: Sequence[Mapping[str, Tensor]], *, adds_up: bool = False
+    ) -> list[Batch]:
+        """Return batches with their parts in a step: together they equal one large batch.
+
+        Args:
+            window: Their arrays.
+            adds_up: Sums make up one sum, as of a batch that was cut; else their mean is taken.
+        """
+        if not self._summands:
+            sums, divisor = self._plan.sums, self._divisor
+            shares = _shares(window, divisor, "target", sums=sums, adds_up=adds_up)
+            return [Batch(arrays, share) for arrays, share in zip(window, shares, strict=True)]
+        by_samples = _shares(window)
+        by_summand = [
+            _shares(window, each.divisor, each.target, sums=each.sums, adds_up=adds_up)
+            for each in self._summands
+        ]
+        batches = []
+        for arrays, share, own in zip(
+            window, by_samples, zip(*by_summand, strict=True), strict=True
+        ):
+            batches.append(Batch(arrays, share, [each / share for each in own]))
+        return batches
+
+
+def _shares(
+    window: Sequence[Mapping[str, Tensor]],
+    divisor: Divisor | None = None,
+    target: str = "",
+    *,
+    sums: bool = False,
+    adds_up: bool = False,
+) -> Sequence[float | Tensor]:
+    """Return the part of each of some batches in the loss of all.
+
+    Args:
+        window: Their arrays.
+        divisor: What a mean over targets divides by; None for the number of samples.
+        target: The name of the targets, which may lack.
+        sums: The loss is a sum.
+        adds_up: Sums make up one sum; else their mean is taken.
+    """
+    if sums:
+        return [1.0 if adds_up else 1 / len(window)] * len(window)
+    targets = [arrays[target] for arrays in window if target in arrays]
+    if divisor is not None and targets:
+        whole = divisor(torch.cat(targets))
+        parts = [part for part in map(divisor, targets) if part is not None]
+        if whole is not None:
+            return [(part / whole).float() for part in parts]
+    counts = [len(next(iter(arrays.values()))) for arrays in window]
+    return [count / sum(counts) for count in counts]
