@@ -1,5 +1,6 @@
 """What the training split tells: known numbers come out, and the other parts say nothing."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from talweg.spec import Measured, fill, from_dict
+from talweg.v1.datasets_pb2 import StoredFacts
 from talweg.v1.recommendations_pb2 import ProblemFacts
 from talweg.worker import data
-from talweg.worker.data import LOADERS, RawData, loading
+from talweg.worker.data import LOADERS, DataSplit, RawData, loading
 from talweg.worker.tasks import measure
+from talweg.worker.tasks.segmentation.measures import measured as of_masks
 
 
 def look(task: Any, dataset: Any, **rest: Any) -> tuple[Measured, ...]:
@@ -145,6 +148,23 @@ def test_masks_tell_what_objects_cover() -> None:
     assert each["masks"] == "multiclass"
     # The rarest of ten digits covers at most a tenth of what all cover.
     assert each["foreground"] <= one["foreground"] / 10
+
+
+def test_pixels_without_a_class_are_no_part_of_what_objects_cover() -> None:
+    spec = fill(
+        from_dict({"task": "segmentation", "dataset": {"digit_scenes": {"num_samples": 60}}})
+    )
+    bundle = data.load(spec)
+    mask = bundle.train.arrays["mask"].clone()
+    mask[:, :, 32:] = 255
+    half = replace(
+        bundle,
+        train=DataSplit({**bundle.train.arrays, "mask": mask}),
+        facts=StoredFacts(ignore_index=255),
+    )
+    left = mask[:, :, :32]
+    (how,) = (each.how for each in of_masks(half, spec) if each.fact == "foreground")
+    assert f"objects cover {float((left > 0).double().mean()):.2%} of the pixels" in how
 
 
 def test_classes_that_training_sees_are_counted() -> None:

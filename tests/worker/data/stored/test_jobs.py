@@ -14,6 +14,9 @@ from tests.worker.training.killing import assert_exact_when_killed, assert_same_
 from talweg.v1.jobs_pb2 import Job, Outcome, Warning
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.stored_datasets_pb2 import StoredDataset
+from talweg.worker.tasks import Batch
+from talweg.worker.training import NullReporter
+from talweg.worker.training.setup import set_up
 
 MODEL = {"mlp": {"hidden": [8], "dropout": 0.2}}
 
@@ -154,6 +157,27 @@ def test_jobs_of_each_kind_of_task(
     spec = job_on(make(store), task, roles, **{"model": MODEL, **fields})
     result, _ = trained(spec)
     assert result.steps > 0
+
+
+def test_batches_of_mixed_targets_make_up_a_larger_one(store: Path) -> None:
+    raw = datasets.load_digits()
+    pixels = np.kron(raw.images[:60, None], np.ones((1, 1, 2, 2))).astype(np.uint8)
+    rare = {"image": pixels, "label": (raw.target[:60] == 3).astype(np.int64)}
+    info = store_arrays(store, rare, categories={"label": ["other", "three"]})
+    # It divides by the targets, which are mixed, and differ from batch to batch.
+    loss = {"focal_binary": {"normalizer": "positives"}}
+    training = {
+        "batch_size": 12, "accumulation": 3, "augmentation": {"mixup": {"probability": 1}},
+    }  # fmt: skip
+    spec = job_on(info, "binary", LABELS, model=CONVNET, loss=loss, training=training)
+    setup = set_up(spec, torch.device("cpu"), NullReporter())
+    # Statistics of batches would differ.
+    setup.state.model.eval()
+    window = next(setup.batches.of_epoch(setup.state.order))
+    names = window[0].arrays
+    together = Batch({name: torch.cat([b.arrays[name] for b in window]) for name in names})
+    total = torch.stack([setup.loss_of(batch) for batch in window]).sum()
+    torch.testing.assert_close(total, setup.loss_of(together))
 
 
 def test_arrays_are_what_the_built_in_data_sets_have(store: Path) -> None:

@@ -183,16 +183,20 @@ def _batches(core: Core) -> Batches:
     arrays, task = core.splits.train.arrays, core.task
     sampler = sampler_of(core.spec, core.splits.bundle)
     augmenter = _augmenter(core)
-    # Mixed targets have no weights of their own: the mean is over samples.
-    mixes = augmenter is not None and augmenter.mixes
+    # Classes that were mixed have no weights of their own: the mean is over samples.
+    mixes_classes = (
+        augmenter is not None and augmenter.mixes and not arrays["target"].is_floating_point()
+    )
     return Batches(
         arrays,
         core.plan,
         device=core.splits.train.device,
         draw=task.order,
         draw_among=None if sampler is None else sampler.among,
-        divisor=None if mixes else task.divisor(arrays),
-        summands=[each._replace(divisor=None) if mixes else each for each in task.summands()],
+        divisor=None if mixes_classes else task.divisor(arrays),
+        summands=[
+            each._replace(divisor=None) if mixes_classes else each for each in task.summands()
+        ],
         quarters=task.quarters,
         augment=None if augmenter is None else partial(task.augment, augmenter=augmenter),
     )

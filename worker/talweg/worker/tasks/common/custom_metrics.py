@@ -172,7 +172,12 @@ def _mean_over_targets(metric: Any, predictions: Predictions, needs_spread: bool
 
 
 def _mean_of(function: Callable[[Floats, Floats], float], y_true: Floats, y_pred: Floats) -> float:
-    """Return a function of the target, or the mean of those of several; both (N, K)."""
+    """Return a function of the target, or the mean of those of several; both (N, K).
+
+    NaN where a prediction is not finite, as an exponential of outputs that are.
+    """
+    if not np.isfinite(y_pred).all():
+        return math.nan
     each = [function(*pair) for pair in zip(y_true.T, y_pred.T, strict=True)]
     return sum(each) / len(each)
 

@@ -26,7 +26,7 @@ def measured(bundle: DataBundle, spec: JobSpec) -> Iterator[Measured]:
     else:
         counted = masks.reshape(-1)
     counts = np.bincount(counted.reshape(-1), minlength=len(bundle.class_names) or 2)
-    share = float(np.mean(masks > 0))
+    share = float(np.mean(counted > 0)) if counted.size else 0.0
     empty = float(np.mean(~np.any(masks > 0, axis=tuple(range(1, masks.ndim)))))
     if spec.task.segmentation.target == Segmentation.foreground:
         yield Measured("a pixel is foreground or not", "masks", "binary")
@@ -38,7 +38,7 @@ def measured(bundle: DataBundle, spec: JobSpec) -> Iterator[Measured]:
         yield Measured(f"a pixel is one of {len(counts)} classes", "masks", "multiclass")
         occurring = np.flatnonzero(counts)
         rarest = int(occurring[counts[occurring].argmin()])
-        of_rarest = counts[rarest] / masks.size
+        of_rarest = counts[rarest] / counted.size
         name = bundle.class_names[rarest] if bundle.class_names else str(rarest)
         yield Measured(
             f"objects cover {share:.2%} of the pixels, the rarest class ({name}) {of_rarest:.2%}",
