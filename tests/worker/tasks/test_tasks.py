@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import logsumexp
 from sklearn import metrics
 
 from talweg.spec import fill, from_dict, leaves, metrics_of
@@ -11,6 +12,7 @@ from talweg.worker import data, models, tasks
 from talweg.worker.data import DataBundle
 from talweg.worker.errors import UserSpecError
 from talweg.worker.tasks import OneTarget
+from talweg.worker.tasks.classification.predictions import class_log_odds
 
 DATASETS = {
     "regression": "diabetes",
@@ -63,6 +65,35 @@ def test_loss_takes_outputs_and_targets(name: str) -> None:
     assert loss.dim() == 0
     assert torch.autograd.grad(loss, outputs)[0].abs().sum() > 0
     assert task.targets(bundle.train.y[:0]).shape == (0, *target.shape[1:])
+
+
+def test_samples_are_ranked_though_their_probabilities_round_to_one() -> None:
+    # From a logit of 37 on a probability is 1 in double precision.
+    for name, metric in (("binary", "average_precision"), ("multilabel", "map")):
+        task, bundle = made(name)
+        outputs = 200 + 100 * random_outputs(task, len(bundle.test))
+        found = task.metrics(task.predict(outputs, bundle.test.y))
+        truth, scores = bundle.test.y.numpy(), outputs.reshape(bundle.test.y.shape).numpy()
+        assert found[metric] == pytest.approx(metrics.average_precision_score(truth, scores))
+        if name == "binary":
+            assert found["auroc"] == pytest.approx(metrics.roc_auc_score(truth, scores))
+
+
+def test_classes_are_ranked_by_their_log_odds() -> None:
+    area = {"torchmetrics": {"class": "AUROC"}}
+    task, bundle = made("multiclass", evaluation={"metrics": [area]})
+    outputs = 300 * random_outputs(task, len(bundle.test)).double()
+    rows = outputs.numpy()
+    # Of each class its logit against the log of the others' summed exponentials.
+    odds = [rows[:, c] - logsumexp(np.delete(rows, c, axis=1), axis=1) for c in range(3)]
+    torch.testing.assert_close(class_log_odds(outputs), torch.tensor(np.stack(odds, axis=1)))
+    small = outputs / 300
+    p = small.softmax(1)
+    torch.testing.assert_close(class_log_odds(small), p.log() - (1 - p).log())
+    found = task.all_metrics(task.predict(outputs, bundle.test.y))["auroc"]
+    truth = bundle.test.y.numpy()
+    areas = [metrics.roc_auc_score(truth == c, each) for c, each in enumerate(odds)]
+    assert found == pytest.approx(np.mean(areas), rel=1e-5)
 
 
 def test_regression_is_judged_in_the_targets_units() -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.losses import ClassCounts
-from talweg.worker.tasks.classification.predictions import postprocessor
+from talweg.worker.tasks.classification.predictions import Probabilities, postprocessor
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Floats, Predictions
 from talweg.worker.tasks.common.class_counts import count_binary
@@ -23,6 +23,7 @@ class Binary(OneTarget):
     """One of two classes from inputs."""
 
     contract = {"x": Array(("N …",), "the inputs"), "y": Array(("N",), "0 or 1")}
+    postprocess: Probabilities
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Take a filled spec and its data."""
@@ -40,18 +41,25 @@ class Binary(OneTarget):
 
     def predict(self, outputs: Tensor, y: Tensor) -> Predictions:
         """Read the outputs as the probability of class 1; see `TaskRunner.predict`."""
-        values = self.postprocess(outputs[:, 0].to("cpu", torch.float64))
-        probabilities: Floats = values.numpy()
+        logits = outputs[:, 0].to("cpu", torch.float64)
+        probabilities: Floats = self.postprocess(logits).numpy()
         classes = (probabilities >= self._threshold).astype(np.int64)
-        return Predictions(y.numpy().astype(np.int64), classes, probabilities)
+        log_odds = self.postprocess.log_odds(logits)
+        return Predictions(
+            y.numpy().astype(np.int64),
+            classes,
+            probabilities,
+            log_odds=None if log_odds is None else log_odds.numpy(),
+        )
 
     def metrics(self, predictions: Predictions) -> dict[str, float]:
         """Return accuracy, f1, auroc, average_precision and ece."""
         y_true, y_pred = predictions.y_true, predictions.y_pred
-        probabilities = predictions.probabilities
+        probabilities, scores = predictions.probabilities, predictions.ranked_by
         assert probabilities is not None
+        assert scores is not None
         right = y_true == y_pred
-        auroc, average_precision = auroc_and_average_precision(y_true, probabilities)
+        auroc, average_precision = auroc_and_average_precision(y_true, scores)
         f1 = f1_by_label(y_true[:, None], y_pred[:, None])
         confidence = np.where(y_pred == 1, probabilities, 1 - probabilities)
         values = {

@@ -41,9 +41,15 @@ class Multiclass(OneTarget):
         """Read the outputs as probabilities of the classes; see `TaskRunner.predict`."""
         head = cosine_head(self.criterion)
         logits = outputs if head is None else head.logits(outputs.double()).detach()
-        values = self.postprocess.of_logits(logits.to("cpu", torch.float64))
-        probabilities: Floats = values.numpy()
-        return Predictions(y.numpy(), probabilities.argmax(axis=1), probabilities)
+        logits = logits.to("cpu", torch.float64)
+        probabilities: Floats = self.postprocess.of_logits(logits).numpy()
+        log_odds = self.postprocess.log_odds(logits)
+        return Predictions(
+            y.numpy(),
+            probabilities.argmax(axis=1),
+            probabilities,
+            log_odds=None if log_odds is None else log_odds.numpy(),
+        )
 
     def metrics(self, predictions: Predictions) -> dict[str, float]:
         """Return accuracy, f1_macro and ece."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
 from talweg.worker.losses import ClassCounts
-from talweg.worker.tasks.classification.predictions import postprocessor
+from talweg.worker.tasks.classification.predictions import Probabilities, postprocessor
 from talweg.worker.tasks.common.array_contract import Array
 from talweg.worker.tasks.common.base import Floats, Predictions
 from talweg.worker.tasks.common.class_counts import count_binary
@@ -19,6 +19,7 @@ class Multilabel(OneTarget):
     """Any number of labels out of several."""
 
     contract = {"x": Array(("N …",), "the inputs"), "y": Array(("N L",), "0 or 1 per label")}
+    postprocess: Probabilities
 
     def __init__(self, spec: JobSpec, bundle: DataBundle) -> None:
         """Take a filled spec and its data."""
@@ -36,16 +37,22 @@ class Multilabel(OneTarget):
 
     def predict(self, outputs: Tensor, y: Tensor) -> Predictions:
         """Read the outputs as probabilities of the labels; see `TaskRunner.predict`."""
-        values = self.postprocess(outputs.to("cpu", torch.float64))
-        probabilities: Floats = values.numpy()
+        logits = outputs.to("cpu", torch.float64)
+        probabilities: Floats = self.postprocess(logits).numpy()
         labels = (probabilities >= self._threshold).astype(np.int64)
-        return Predictions(y.numpy().astype(np.int64), labels, probabilities)
+        log_odds = self.postprocess.log_odds(logits)
+        return Predictions(
+            y.numpy().astype(np.int64),
+            labels,
+            probabilities,
+            log_odds=None if log_odds is None else log_odds.numpy(),
+        )
 
     def metrics(self, predictions: Predictions) -> dict[str, float]:
         """Return f1_macro, f1_micro and map."""
         y_true, y_pred = predictions.y_true, predictions.y_pred
-        probabilities = predictions.probabilities
-        assert probabilities is not None
+        scores = predictions.ranked_by
+        assert scores is not None
         values: dict[str, float] = {}
         by_label = f1_by_label(y_true, y_pred)
         if len(by_label):
@@ -53,7 +60,7 @@ class Multilabel(OneTarget):
             together = f1_by_label(y_true.reshape(-1, 1), y_pred.reshape(-1, 1))
             values["f1_micro"] = float(together[0])
         curves = [
-            auroc_and_average_precision(y_true[:, label], probabilities[:, label])
+            auroc_and_average_precision(y_true[:, label], scores[:, label])
             for label in range(y_true.shape[1])
         ]
         precisions = [precision for _, precision in curves if precision is not None]

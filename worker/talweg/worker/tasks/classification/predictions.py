@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -43,6 +44,12 @@ class Probabilities(Postprocessor):
         """Return the probabilities of logits, or of what the last layer has made of them."""
         return ACTIVATIONS[self.activation](logits)
 
+    def log_odds(self, logits: Tensor) -> Tensor | None:
+        """Return log p / (1 - p) of probabilities p; None where the last layer gives these."""
+        if self.activation == "sigmoid":
+            return logits
+        return class_log_odds(logits) if self.activation == "softmax" else None
+
     def described(self) -> dict[str, Any]:
         """Return its parameters; the vectors are weights."""
         scale = {} if self.cosine_scale is None else {"cosine_scale": self.cosine_scale}
@@ -50,6 +57,16 @@ class Probabilities(Postprocessor):
 
 
 POSTPROCESSORS = (Probabilities,)
+
+
+def class_log_odds(logits: Tensor) -> Tensor:
+    """Return log p / (1 - p) of the classes' probabilities p = softmax(logits), both (N, C)."""
+    log_p = logits.log_softmax(dim=1)
+    # Of all classes but the likeliest p is at most one half; its rest is the sum of theirs.
+    first = logits.argmax(dim=1, keepdim=True)
+    rest = logits.scatter(1, first, -torch.inf).logsumexp(dim=1, keepdim=True)
+    odds = log_p - torch.log1p(-log_p.exp().clamp(max=0.75))
+    return odds.scatter(1, first, logits.gather(1, first) - rest)
 
 
 def postprocessor(spec: JobSpec, bundle: DataBundle) -> Probabilities:

@@ -51,6 +51,9 @@ class Predictions:
     probabilities: Floats | None = None
     """Binary: of class 1 (N,). Multiclass (N, C), ordinal (N, K), multilabel (N, L). None for
     regression."""
+    log_odds: Floats | None = None
+    """In the form of probabilities, where outputs tell them: log p / (1 - p), by which samples are
+    ranked. Probabilities that round to 0 or 1 are equal, and their log odds are not."""
     sd: Floats | None = None
     """Under gaussian_nll and evidential: the predicted standard deviation, in the form of
     y_pred."""
@@ -60,6 +63,11 @@ class Predictions:
     """Under evidential: the variance by what the model does not know, in the form of y_pred."""
     quantiles: Floats | None = None
     """Under multi_quantile: (N, Q) or (N, K, Q), in the target's units."""
+
+    @property
+    def ranked_by(self) -> Floats | None:
+        """What samples are ranked by: log odds where they are known, else probabilities."""
+        return self.probabilities if self.log_odds is None else self.log_odds
 
 
 @dataclass(frozen=True)

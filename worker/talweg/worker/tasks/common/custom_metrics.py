@@ -28,6 +28,8 @@ from talweg.worker.tasks.common.base import Floats, Predictions
 Measure = Callable[[Predictions], float]
 """The metric of all predictions; NaN where they leave it undefined."""
 
+# Classes that go by the order of the samples alone.
+_RANKING = ("AUROC", "AveragePrecision")
 _PREFIXES = {"regression": "", "binary": "Binary", "multiclass": "Multiclass"}
 
 
@@ -135,6 +137,10 @@ class CustomMetrics:
             needs_spread = CLASSES[task_kind(self._spec)][metric.class_name].needs_spread
             return lambda predictions: _mean_over_targets(made, predictions, needs_spread)
         threshold = parameters.get(THRESHOLD)
+        if metric.class_name in _RANKING:
+            return lambda predictions: _value(
+                made, _ranks(predictions), _doubles(predictions.y_true).long()
+            )
         return lambda predictions: _value(
             made,
             _classes_or_probabilities(predictions, threshold),
@@ -150,6 +156,18 @@ class CustomMetrics:
         if self._task == "multiclass":
             complete["num_classes"] = self._num_classes
         return complete
+
+
+def _ranks(predictions: Predictions) -> Tensor:
+    """Return ranks between 0 and 1 of what the samples are ranked by, of each class its own.
+
+    Such metrics go by the order alone, and take no numbers outside of [0, 1] as they are.
+    """
+    scores = predictions.ranked_by
+    assert scores is not None
+    columns = scores.reshape(len(scores), -1).T
+    ranks = [np.unique(column, return_inverse=True)[1] for column in columns]
+    return _doubles((np.stack(ranks, axis=1).reshape(scores.shape) + 1) / (len(scores) + 2))
 
 
 def _classes_or_probabilities(predictions: Predictions, threshold: float | None) -> Tensor:
