@@ -564,9 +564,8 @@ class Training(_message.Message):
     """Gradient clipping by value: clamp each gradient element to this magnitude."""
     accumulation: _builtins.int
     """Gradient accumulation: batches whose gradients are averaged into one optimizer step,
-    equivalent to one larger batch. Exceptions: corn, whose mean has a normaliser that its targets
-    alone do not determine, losses that compare the samples of a batch and losses whose reduction is
-    sum; there it is the mean over the batches.
+    equivalent to one larger batch. Exceptions: losses that compare the samples of a batch, gradnorm
+    and losses whose reduction is sum; there it is the mean over the batches.
     """
     evaluation_batch_size: _builtins.int
     """Number of samples that an evaluation takes together under a loss that compares or pools the samples

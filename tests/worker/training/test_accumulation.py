@@ -58,6 +58,16 @@ def test_accumulation_is_a_bigger_batch_where_samples_weigh_differently(
     assert torch.allclose(weights(7, 3), weights(21, 1), rtol=0, atol=2e-6)
 
 
+def test_accumulation_is_a_bigger_batch_where_ranks_take_part_in_levels() -> None:
+    def weights(batch_size: int, accumulation: int) -> torch.Tensor:
+        training = {"steps": 12, "batch_size": batch_size, "accumulation": accumulation}
+        sgd = {"sgd": {"learning_rate": 0.1}}
+        spec = job(task="ordinal", loss="corn", training=training, optimizer=sgd)
+        return flat(trained(spec))
+
+    assert torch.allclose(weights(3, 3), weights(9, 1), rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize("weighing", ["sum", "uncertainty"])
 def test_accumulation_is_a_bigger_batch_for_each_head(weighing: str) -> None:
     # Of the two heads one counts the pixels of objects alone, which differ from image to image.

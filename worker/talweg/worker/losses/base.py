@@ -103,6 +103,8 @@ class LossModule(nn.Module):
     """Whether it weighs the elements of the last dimension of pred, as its answers."""
     pools_batch: bool = False
     """Whether its value depends on which samples stand together in a batch."""
+    num_classes: int | None = None
+    """Classes, or ranks, of the job that the loss is part of; None where there is none."""
     reduction: str
     """How per-sample values become one: mean, sum, none, or what else the loss's message has."""
 

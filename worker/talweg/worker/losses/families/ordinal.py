@@ -67,12 +67,21 @@ class Corn(_Ranks):
     def _values(self, pred: Tensor, target: Tensor) -> Tensor:
         return functional.corn(pred, target)[0]
 
+    def divisor(self, target: Tensor) -> Tensor | None:
+        """Return the levels that the targets take part in; see `LossModule.divisor`."""
+        return None if self.num_classes is None else _levels(target, self.num_classes - 1)
+
     def _mean(self, values: Tensor, *tensors: Tensor) -> Tensor:
         return values.sum() / self._weight(*tensors).clamp(min=1)
 
     def _weight(self, *tensors: Tensor) -> Tensor:
         pred, target = tensors
-        return (target + 1).clamp(max=pred.shape[1]).sum()
+        return _levels(target, pred.shape[1])
+
+
+def _levels(target: Tensor, most: int) -> Tensor:
+    """Return how many levels ranks take part in together, each up to its own."""
+    return (target + 1).clamp(max=most).sum()
 
 
 BUILDERS: dict[str, type[LossModule]] = {"coral": Coral, "corn": Corn}

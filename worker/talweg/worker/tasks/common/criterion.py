@@ -49,6 +49,7 @@ def criterion(loss: Loss, outputs: Outputs, adapt: Adapt) -> LossModule:
         terms = [criterion(term.loss, outputs, adapt) for term in loss.sum.terms]
         return losses.Sum(terms, [term.weight for term in loss.sum.terms])
     module = losses.build(loss)
+    module.num_classes = outputs.num_classes
     adapted = adapt(loss, module)
     if adapted is not None:
         return adapted
