@@ -244,6 +244,22 @@ def test_what_would_divide_by_0_has_no_value(name: str, y: Any) -> None:
     assert CustomMetrics(spec, 0).values(Predictions(y, y + np.arange(7))) == {}
 
 
+@pytest.mark.parametrize("name", ["FBetaScore", "JaccardIndex", "Recall", "Specificity"])
+def test_what_was_not_to_be_found_is_no_failure(name: str) -> None:
+    made = CustomMetrics(spec_of("binary", of_class(name, **NEEDED.get(name, {}))), 2)
+    y = np.full(4, int(name == "Specificity"))
+    assert made.values(Predictions(y, y, y.astype(float))) == {}
+    some = np.array([0, 1, 1, 0])
+    assert list(made.values(Predictions(some, some, some.astype(float))).values()) == [1]
+
+
+def test_events_that_are_nowhere_have_no_success_index() -> None:
+    spec = spec_of("regression", of_class("CriticalSuccessIndex", threshold=9))
+    assert CustomMetrics(spec, 1).values(Predictions(np.ones(3), np.zeros(3))) == {}
+    reached = Predictions(np.array([9.0, 10, 1]), np.array([9.0, 1, 10]))
+    assert CustomMetrics(spec, 1).values(reached) == {"critical_success_index": 1 / 3}
+
+
 def test_matthews_of_one_class_is_undefined_and_of_one_prediction_0() -> None:
     def of(task: str, y: Any, probabilities: Any) -> dict[str, float]:
         made = CustomMetrics(spec_of(task, of_class("MatthewsCorrCoef")), 2)

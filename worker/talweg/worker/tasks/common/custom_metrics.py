@@ -141,11 +141,17 @@ class CustomMetrics:
             return lambda predictions: _value(
                 made, _ranks(predictions), _doubles(predictions.y_true).long()
             )
-        return lambda predictions: _value(
-            made,
-            _classes_or_probabilities(predictions, threshold),
-            _doubles(predictions.y_true).long(),
-        )
+        is_defined = exact_metrics.IS_DEFINED.get(metric.class_name)
+
+        def measure(predictions: Predictions) -> float:
+            pred = _classes_or_probabilities(predictions, threshold)
+            if self._task == "binary" and is_defined is not None:
+                y_true = predictions.y_true.astype(np.int64)
+                if not is_defined(y_true, pred.numpy()):
+                    return math.nan
+            return _value(made, pred, _doubles(predictions.y_true).long())
+
+        return measure
 
     def _parameters(self, metric: TorchMetric) -> dict[str, Any]:
         declaration = CLASSES[task_kind(self._spec)][metric.class_name].declaration

@@ -82,6 +82,13 @@ def spearman(y_true: Floats, y_pred: Floats) -> float:
     return float(np.corrcoef(_ranks(y_true), _ranks(y_pred))[0, 1])
 
 
+def critical_success_index(y_true: Floats, y_pred: Floats, *, threshold: float) -> float:
+    """Hits by hits, misses and false alarms; undefined where nothing reaches the threshold."""
+    true, predicted = y_true >= threshold, y_pred >= threshold
+    events = (true | predicted).sum()
+    return float((true & predicted).sum() / events) if events else np.nan
+
+
 def matthews(y_true: Classes, y_pred: Classes) -> float:
     """Matthews' correlation of classes (N,).
 
@@ -110,7 +117,17 @@ def calibration_error(confidence: Floats, right: NDArray[Any], *, n_bins: int, n
     return float((shares * means).sum() if norm == "l1" else np.sqrt((shares * means**2).sum()))
 
 
+IS_DEFINED: Mapping[str, Callable[[Classes, Classes], Any]] = {
+    "FBetaScore": lambda y_true, y_pred: y_true.any() or y_pred.any(),
+    "JaccardIndex": lambda y_true, y_pred: y_true.any() or y_pred.any(),
+    "Recall": lambda y_true, y_pred: y_true.any(),
+    "Specificity": lambda y_true, y_pred: not y_true.all(),
+}
+"""Of metrics of two classes (N,): whether the samples give something to divide by. torchmetrics'
+own are 0, the worst, where nothing is wrong."""
+
 OF_NUMBERS: Mapping[str, Callable[..., float]] = {
+    "CriticalSuccessIndex": critical_success_index,
     "ExplainedVariance": explained_variance,
     "LogCoshError": log_cosh_error,
     "MeanAbsolutePercentageError": mean_absolute_percentage_error,
