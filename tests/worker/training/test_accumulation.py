@@ -71,7 +71,8 @@ def test_accumulation_is_a_bigger_batch_where_ranks_take_part_in_levels() -> Non
 @pytest.mark.parametrize("weighing", ["sum", "uncertainty"])
 def test_accumulation_is_a_bigger_batch_for_each_head(weighing: str) -> None:
     # Of the two heads one counts the pixels of objects alone, which differ from image to image.
-    losses = [_sum({"cross_entropy": {"ignore_index": 0}}, "dice"), "mse"]
+    masks = _sum({"cross_entropy": {"ignore_index": 0}}, {"ce_dice": {"ignore_index": 1}})
+    losses = [masks, "mse"]
     loss = _sum(*losses) if weighing == "sum" else {"uncertainty": {"losses": losses}}
 
     def weights(batch_size: int, accumulation: int) -> torch.Tensor:

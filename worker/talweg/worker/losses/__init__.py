@@ -6,7 +6,7 @@ Beside them stand the functions of the catalogue that are no losses of named ten
 To add a loss, touch the four files that proto/talweg/v1/losses.proto names.
 """
 
-from talweg.worker.losses.base import Factors, LossModule, Part
+from talweg.worker.losses.base import LossModule, Part
 from talweg.worker.losses.class_counts import ClassCounts, class_weights, with_counts
 from talweg.worker.losses.composed.sum import Sum
 from talweg.worker.losses.composed.user_defined import OwnLoss
@@ -17,7 +17,6 @@ from talweg.worker.losses.registry import build, evaluate
 
 __all__ = [
     "ClassCounts",
-    "Factors",
     "LossModule",
     "Part",
     "OwnLoss",

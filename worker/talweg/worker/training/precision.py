@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from talweg.v1.jobs_pb2 import Warning
 from talweg.v1.spec_pb2 import Training
 from talweg.worker.errors import UserSpecError
-from talweg.worker.losses import Factors, LossModule
+from talweg.worker.losses import LossModule
+from talweg.worker.losses.base import Factors
 from talweg.worker.training.state.snapshot import Values
 
 FIRST_SCALE = 2.0**16

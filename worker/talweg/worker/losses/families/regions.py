@@ -16,6 +16,7 @@ from talweg.v1 import losses_pb2 as pb
 from talweg.worker.losses import checks
 from talweg.worker.losses.base import (
     Classes,
+    Factors,
     LossModule,
     Part,
     reduction_of,
@@ -29,6 +30,7 @@ from talweg.worker.losses.embedding_base import (
     ignore_index_of,
     take_alike,
 )
+from talweg.worker.losses.families.classification import CrossEntropy
 from talweg.worker.losses.functional import _safe, lovasz, regions
 
 
@@ -259,22 +261,34 @@ class CeDice(Pooled, Classes):
         self.weights = spec.ce_weight, spec.dice_weight
         self.from_logits = spec.from_logits
         self.ignore_index = ignore_index_of(spec)
-        shared = (
-            "from_logits",
-            "smooth_nr",
-            "smooth_dr",
-            "batch",
-            "include_background",
-            "squared",
-        )
+        reduction = pb.Reduction.Kind.Value(self.reduction)
+        smooth = {"smooth_nr": spec.smooth_nr, "smooth_dr": spec.smooth_dr}
         self.dice = Dice(
             pb.Dice(
                 mode=pb.MaskMode.Kind.multiclass,
+                from_logits=spec.from_logits,
+                batch=spec.batch,
+                include_background=spec.include_background,
+                squared=spec.squared,
                 ignore_index=self.ignore_index,
-                reduction=pb.Reduction.Kind.Value(self.reduction),
-                **{name: getattr(spec, name) for name in shared},
+                reduction=reduction,
+                **smooth,
             )
         )
+        ignored = -100 if self.ignore_index is None else self.ignore_index
+        # Tells by what the mean of cross-entropy divides.
+        self.ce = CrossEntropy(pb.CrossEntropy(ignore_index=ignored, reduction=reduction))
+
+    def forward(self, inputs: Mapping[str, Tensor], factors: Factors = (1.0, 1.0)) -> Tensor:
+        """Return the loss; see `LossModule.forward`, and `LossModule.summands` for factors."""
+        pred, target = self._take(inputs)
+        parts = zip(self._parts(pred, target), factors, strict=True)
+        return _safe.weighed_sum(self.weights, [part.value * by for part, by in parts], pred)
+
+    @property
+    def summands(self) -> tuple[LossModule, ...]:
+        """Both parts where they divide by different counts; see `LossModule.summands`."""
+        return () if self.ignore_index is None else (self.ce, self.dice)
 
     def check_values(self, inputs: Mapping[str, Tensor]) -> None:
         """Refuse classes out of range and probabilities outside [0, 1]."""
@@ -284,10 +298,6 @@ class CeDice(Pooled, Classes):
         """Return cross-entropy and Dice, which divide by different counts."""
         ce, dice = self._parts(*self._take(inputs))
         return [ce, dice]
-
-    def _pooled(self, pred: Tensor, target: Tensor) -> Tensor:
-        ce, dice = self._parts(pred, target)
-        return _safe.weighed_sum(self.weights, (ce.value, dice.value), pred)
 
     def _parts(self, pred: Tensor, target: Tensor) -> tuple[Part, Part]:
         if self.ignore_index is not None:

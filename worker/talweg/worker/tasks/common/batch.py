@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from talweg.worker.losses import Factors
+from talweg.worker.losses.base import Factors
 
 
 @dataclass(frozen=True, slots=True)
