@@ -6,6 +6,10 @@ import pytest
 import torch
 from tests.worker.training.jobs import flat, job, rare, run, trained
 
+from talweg.v1.spec_pb2 import JobSpec
+from talweg.worker.training import NullReporter
+from talweg.worker.training.setup import set_up
+
 
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_accumulation_is_a_bigger_batch(epochs: int) -> None:
@@ -68,26 +72,59 @@ def test_accumulation_is_a_bigger_batch_where_ranks_take_part_in_levels() -> Non
     assert torch.allclose(weights(3, 3), weights(9, 1), rtol=0, atol=2e-6)
 
 
+# Of two heads one counts the pixels of objects alone, which differ from image to image.
+MASKS = [
+    {"cross_entropy": {"ignore_index": 0}},
+    _sum({"cross_entropy": {"ignore_index": 0}}, {"ce_dice": {"ignore_index": 1}}),
+]
+
+
+def two_heads(weighing: str, masks: Any, rate: float, **training: int) -> JobSpec:
+    losses = [masks, "mse"]
+    scenes = {"num_samples": 20, "min_digits": 1, "max_digits": 9}
+    return job(
+        task={"multitask": {"heads": ["segmentation", "depth"]}},
+        dataset={"digit_scenes": scenes},
+        model={"multi_head": {"trunk": {"unet": {"channels": [2, 3], "batch_norm": False}}}},
+        loss=_sum(*losses) if weighing == "sum" else {weighing: {"losses": losses}},
+        optimizer={"sgd": {"learning_rate": rate}},
+        training=training,
+    )
+
+
 @pytest.mark.parametrize("weighing", ["sum", "uncertainty"])
 def test_accumulation_is_a_bigger_batch_for_each_head(weighing: str) -> None:
-    # Of the two heads one counts the pixels of objects alone, which differ from image to image.
-    masks = _sum({"cross_entropy": {"ignore_index": 0}}, {"ce_dice": {"ignore_index": 1}})
-    losses = [masks, "mse"]
-    loss = _sum(*losses) if weighing == "sum" else {"uncertainty": {"losses": losses}}
-
     def weights(batch_size: int, accumulation: int) -> torch.Tensor:
-        scenes = {"num_samples": 20, "min_digits": 1, "max_digits": 9}
-        spec = job(
-            task={"multitask": {"heads": ["segmentation", "depth"]}},
-            dataset={"digit_scenes": scenes},
-            model={"multi_head": {"trunk": {"unet": {"channels": [2, 3], "batch_norm": False}}}},
-            loss=loss,
-            optimizer={"sgd": {"learning_rate": 0.01}},
-            training={"steps": 3, "batch_size": batch_size, "accumulation": accumulation},
-        )
-        return flat(trained(spec))
+        sizes = {"steps": 3, "batch_size": batch_size, "accumulation": accumulation}
+        return flat(trained(two_heads(weighing, MASKS[1], 0.01, **sizes)))
 
     assert torch.allclose(weights(1, 3), weights(3, 1), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("masks", MASKS)
+@pytest.mark.parametrize("weighing", ["sum", "uncertainty", "gradnorm"])
+def test_under_accumulation_a_heads_loss_is_that_of_its_batch(weighing: str, masks: Any) -> None:
+    def last(steps: int, accumulation: int) -> float:
+        sizes = {"steps": steps, "batch_size": 1, "accumulation": accumulation}
+        # So small a rate that all batches meet the same network.
+        _, report = run(two_heads(weighing, masks, 1e-9, **sizes), may_be_unwell=True)
+        return report.last("train/segmentation/loss")
+
+    assert last(1, 3) == pytest.approx(last(3, 1), rel=1e-4)
+
+
+def test_gradnorm_goes_by_first_losses_as_they_are() -> None:
+    def first(accumulation: int) -> list[float]:
+        spec = two_heads(
+            "gradnorm", MASKS[0], 0.01, steps=1, batch_size=1, accumulation=accumulation
+        )
+        setup = set_up(spec, torch.device("cpu"), NullReporter())
+        batch = next(iter(setup.batches.of_epoch(setup.state.order)))[0]
+        setup.loss_of(batch)
+        criterion: Any = setup.learner.task.criterion
+        return list(criterion.initial_losses.tolist())
+
+    assert first(3) == first(1)
 
 
 def test_accumulation_averages_the_batches_of_a_sum() -> None:

@@ -232,9 +232,11 @@ class _Run:
             return
         state.take_best()
         metric, best = self._spec.training.early_stopping.metric, state.kept
+        # Of a checkpoint of an older version it may be one that min_delta counts alone.
+        is_best = best.step == state.leading.step
         text = (
-            f"The weights of step {best.step} are restored: {metric} was {best.best:.6g}, the "
-            "best value."
+            f"The weights of step {best.step} are restored: {metric} was {best.best:.6g}"
+            f"{', the best value' if is_best else ''}."
         )
         self._report.log(LogLine.INFO, text)
 

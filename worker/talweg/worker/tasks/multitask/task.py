@@ -96,20 +96,30 @@ class Multitask(TaskRunner):
 
     def each(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Tensor]:
         """Return the heads' losses, in their order, each by its part in a step."""
-        losses, left = [], iter(batch.factors)
+        losses, shown, left = [], [], iter(batch.factors)
         for name, runner in self.runners.items():
             own = Batch(self.of_head(name, batch.arrays))
             inputs = runner.loss_inputs(outputs[name], own)
-            if not batch.factors:
-                losses.append(runner.criterion(inputs))
-            elif terms := runner.criterion.summands:
-                losses.append(runner.criterion(inputs, [next(left) for _ in terms]))
-            else:
-                losses.append(runner.criterion(inputs) * next(left))
+            terms = runner.criterion.summands if batch.factors else ()
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not terms):
+                loss = runner.criterion(inputs)
+            shown.append(loss.detach())
+            if terms:
+                loss = runner.criterion(inputs, [next(left) for _ in terms])
+            elif batch.factors:
+                loss = loss * next(left)
+            losses.append(loss)
+        if self.criterion.training:
+            self._last = shown
         return losses
 
     def summands(self) -> list[Summand]:
-        """Return the losses of all heads, and those that they add up; see `TaskRunner`."""
+        """Return the losses of all heads, and those that they add up; see `TaskRunner`.
+
+        None under gradnorm, which goes by the losses of each batch as they are.
+        """
+        if isinstance(self.criterion, ByGradNorm):
+            return []
         return [
             Summand(f"{name}/target", each.divisor, each.sums)
             for name, runner in self.runners.items()
@@ -121,7 +131,6 @@ class Multitask(TaskRunner):
         each = self.each(model(batch.x), batch)
         if not self.criterion.training:
             return self.criterion({"losses": torch.stack(each)})
-        self._last = [loss.detach() for loss in each]
         return self.criterion.in_training(each, last_shared(model))
 
     def weighted_criteria(self) -> Sequence[tuple[LossModule, float]]:

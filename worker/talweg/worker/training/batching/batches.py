@@ -315,6 +315,8 @@ class Batches:
             sums, divisor = self._plan.sums, self._divisor
             shares = _shares(window, divisor, "target", sums=sums, adds_up=adds_up)
             return [Batch(arrays, share) for arrays, share in zip(window, shares, strict=True)]
+        if len(window) == 1:
+            return [Batch(window[0])]
         by_samples = _shares(window)
         by_summand = [
             _shares(window, each.divisor, each.target, sums=each.sums, adds_up=adds_up)
