@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from talweg.v1 import datasets_pb2 as talweg_dot_v1_dot_datasets__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftalweg/v1/stored_datasets.proto\x12\ttalweg.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18talweg/v1/datasets.proto\"\xf1\x02\n\rStoredDataset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bnum_samples\x18\x04 \x01(\x04\x12\x11\n\tnum_bytes\x18\x05 \x01(\x04\x12\x11\n\tfile_name\x18\x06 \x01(\t\x12\x13\n\x0b\x66ile_sha256\x18\x07 \x01(\t\x12\x12\n\nfile_bytes\x18\x08 \x01(\x04\x12\'\n\x07options\x18\t \x01(\x0b\x32\x16.talweg.v1.ReadOptions\x12&\n\x07\x63olumns\x18\n \x03(\x0b\x32\x15.talweg.v1.DataColumn\x12\x10\n\x08warnings\x18\x0b \x03(\t\x12\x0f\n\x07preview\x18\x0c \x03(\t\x12\x10\n\x08pictures\x18\r \x03(\x0c\x12\x13\n\x0b\x64\x61ta_sha256\x18\x0e \x01(\t\x12\x12\n\nsource_uri\x18\x0f \x01(\t\"\x9b\x04\n\nDataColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x04type\x18\x02 \x01(\x0e\x32\x1a.talweg.v1.DataColumn.Type\x12\r\n\x05shape\x18\x03 \x03(\r\x12\r\n\x05\x64type\x18\x04 \x01(\t\x12\x13\n\x0bnum_missing\x18\x05 \x01(\x04\x12\x16\n\x0enum_non_finite\x18\x06 \x01(\x04\x12\x14\n\x0cnum_distinct\x18\x07 \x01(\x04\x12\x10\n\x03min\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04mean\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x0f\n\x02sd\x18\x0b \x01(\x01H\x03\x88\x01\x01\x12\x11\n\tquantiles\x18\x0c \x03(\x01\x12\x11\n\thistogram\x18\r \x03(\x04\x12%\n\x06values\x18\x0e \x03(\x0b\x32\x15.talweg.v1.ValueCount\x12\x14\n\x0cmissing_rows\x18\x0f \x03(\x04\x12\x17\n\x0fnon_finite_rows\x18\x10 \x03(\x04\x12\x19\n\x0cignore_index\x18\x11 \x01(\rH\x04\x88\x01\x01\"d\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\n\n\x06NUMBER\x10\x01\x12\x0b\n\x07INTEGER\x10\x02\x12\x0b\n\x07\x42OOLEAN\x10\x03\x12\x0c\n\x08\x43\x41TEGORY\x10\x04\x12\x08\n\x04\x44\x41TE\x10\x05\x12\x08\n\x04TEXT\x10\x06\x42\x06\n\x04_minB\x06\n\x04_maxB\x07\n\x05_meanB\x05\n\x03_sdB\x0f\n\r_ignore_index\"*\n\nValueCount\x12\r\n\x05value\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"x\n\x1aUploadStoredDatasetRequest\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x17.talweg.v1.UploadHeaderH\x00\x12\'\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x16.talweg.v1.UploadChunkH\x00\x42\x06\n\x04part\"\x92\x01\n\x0cUploadHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x11\n\tnum_bytes\x18\x04 \x01(\x04\x12\'\n\x07options\x18\x05 \x01(\x0b\x32\x16.talweg.v1.ReadOptions\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\"+\n\x0bUploadChunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"q\n\x10GetUploadRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x11\n\tnum_bytes\x18\x02 \x01(\x04\x12\x11\n\tfile_name\x18\x03 \x01(\t\x12\'\n\x07options\x18\x04 \x01(\x0b\x32\x16.talweg.v1.ReadOptions\"(\n\x06Upload\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"\'\n\x17GetStoredDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"P\n\x19ListStoredDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"a\n\x1aListStoredDatasetsResponse\x12*\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x18.talweg.v1.StoredDataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x1a\x44\x65leteStoredDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x32\xb8\x03\n\x14StoredDatasetService\x12X\n\x13UploadStoredDataset\x12%.talweg.v1.UploadStoredDatasetRequest\x1a\x18.talweg.v1.StoredDataset(\x01\x12;\n\tGetUpload\x12\x1b.talweg.v1.GetUploadRequest\x1a\x11.talweg.v1.Upload\x12P\n\x10GetStoredDataset\x12\".talweg.v1.GetStoredDatasetRequest\x1a\x18.talweg.v1.StoredDataset\x12\x61\n\x12ListStoredDatasets\x12$.talweg.v1.ListStoredDatasetsRequest\x1a%.talweg.v1.ListStoredDatasetsResponse\x12T\n\x13\x44\x65leteStoredDataset\x12%.talweg.v1.DeleteStoredDatasetRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftalweg/v1/stored_datasets.proto\x12\ttalweg.v1\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18talweg/v1/datasets.proto\"\xf1\x02\n\rStoredDataset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bnum_samples\x18\x04 \x01(\x04\x12\x11\n\tnum_bytes\x18\x05 \x01(\x04\x12\x11\n\tfile_name\x18\x06 \x01(\t\x12\x13\n\x0b\x66ile_sha256\x18\x07 \x01(\t\x12\x12\n\nfile_bytes\x18\x08 \x01(\x04\x12\'\n\x07options\x18\t \x01(\x0b\x32\x16.talweg.v1.ReadOptions\x12&\n\x07\x63olumns\x18\n \x03(\x0b\x32\x15.talweg.v1.DataColumn\x12\x10\n\x08warnings\x18\x0b \x03(\t\x12\x0f\n\x07preview\x18\x0c \x03(\t\x12\x10\n\x08pictures\x18\r \x03(\x0c\x12\x13\n\x0b\x64\x61ta_sha256\x18\x0e \x01(\t\x12\x12\n\nsource_uri\x18\x0f \x01(\t\"\xae\x04\n\nDataColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x04type\x18\x02 \x01(\x0e\x32\x1a.talweg.v1.DataColumn.Type\x12\r\n\x05shape\x18\x03 \x03(\r\x12\r\n\x05\x64type\x18\x04 \x01(\t\x12\x13\n\x0bnum_missing\x18\x05 \x01(\x04\x12\x16\n\x0enum_non_finite\x18\x06 \x01(\x04\x12\x14\n\x0cnum_distinct\x18\x07 \x01(\x04\x12\x10\n\x03min\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x11\n\x04mean\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x0f\n\x02sd\x18\x0b \x01(\x01H\x03\x88\x01\x01\x12\x11\n\tquantiles\x18\x0c \x03(\x01\x12\x11\n\thistogram\x18\r \x03(\x04\x12%\n\x06values\x18\x0e \x03(\x0b\x32\x15.talweg.v1.ValueCount\x12\x14\n\x0cmissing_rows\x18\x0f \x03(\x04\x12\x17\n\x0fnon_finite_rows\x18\x10 \x03(\x04\x12\x19\n\x0cignore_index\x18\x11 \x01(\rH\x04\x88\x01\x01\x12\x11\n\tdate_form\x18\x12 \x01(\t\"d\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\n\n\x06NUMBER\x10\x01\x12\x0b\n\x07INTEGER\x10\x02\x12\x0b\n\x07\x42OOLEAN\x10\x03\x12\x0c\n\x08\x43\x41TEGORY\x10\x04\x12\x08\n\x04\x44\x41TE\x10\x05\x12\x08\n\x04TEXT\x10\x06\x42\x06\n\x04_minB\x06\n\x04_maxB\x07\n\x05_meanB\x05\n\x03_sdB\x0f\n\r_ignore_index\"*\n\nValueCount\x12\r\n\x05value\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"x\n\x1aUploadStoredDatasetRequest\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x17.talweg.v1.UploadHeaderH\x00\x12\'\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x16.talweg.v1.UploadChunkH\x00\x42\x06\n\x04part\"\x92\x01\n\x0cUploadHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x11\n\tnum_bytes\x18\x04 \x01(\x04\x12\'\n\x07options\x18\x05 \x01(\x0b\x32\x16.talweg.v1.ReadOptions\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\"+\n\x0bUploadChunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"q\n\x10GetUploadRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x11\n\tnum_bytes\x18\x02 \x01(\x04\x12\x11\n\tfile_name\x18\x03 \x01(\t\x12\'\n\x07options\x18\x04 \x01(\x0b\x32\x16.talweg.v1.ReadOptions\"(\n\x06Upload\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"\'\n\x17GetStoredDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"P\n\x19ListStoredDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"a\n\x1aListStoredDatasetsResponse\x12*\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x18.talweg.v1.StoredDataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"9\n\x1a\x44\x65leteStoredDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x32\xb8\x03\n\x14StoredDatasetService\x12X\n\x13UploadStoredDataset\x12%.talweg.v1.UploadStoredDatasetRequest\x1a\x18.talweg.v1.StoredDataset(\x01\x12;\n\tGetUpload\x12\x1b.talweg.v1.GetUploadRequest\x1a\x11.talweg.v1.Upload\x12P\n\x10GetStoredDataset\x12\".talweg.v1.GetStoredDatasetRequest\x1a\x18.talweg.v1.StoredDataset\x12\x61\n\x12ListStoredDatasets\x12$.talweg.v1.ListStoredDatasetsRequest\x1a%.talweg.v1.ListStoredDatasetsResponse\x12T\n\x13\x44\x65leteStoredDataset\x12%.talweg.v1.DeleteStoredDatasetRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,29 +37,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STOREDDATASET']._serialized_start=135
   _globals['_STOREDDATASET']._serialized_end=504
   _globals['_DATACOLUMN']._serialized_start=507
-  _globals['_DATACOLUMN']._serialized_end=1046
-  _globals['_DATACOLUMN_TYPE']._serialized_start=897
-  _globals['_DATACOLUMN_TYPE']._serialized_end=997
-  _globals['_VALUECOUNT']._serialized_start=1048
-  _globals['_VALUECOUNT']._serialized_end=1090
-  _globals['_UPLOADSTOREDDATASETREQUEST']._serialized_start=1092
-  _globals['_UPLOADSTOREDDATASETREQUEST']._serialized_end=1212
-  _globals['_UPLOADHEADER']._serialized_start=1215
-  _globals['_UPLOADHEADER']._serialized_end=1361
-  _globals['_UPLOADCHUNK']._serialized_start=1363
-  _globals['_UPLOADCHUNK']._serialized_end=1406
-  _globals['_GETUPLOADREQUEST']._serialized_start=1408
-  _globals['_GETUPLOADREQUEST']._serialized_end=1521
-  _globals['_UPLOAD']._serialized_start=1523
-  _globals['_UPLOAD']._serialized_end=1563
-  _globals['_GETSTOREDDATASETREQUEST']._serialized_start=1565
-  _globals['_GETSTOREDDATASETREQUEST']._serialized_end=1604
-  _globals['_LISTSTOREDDATASETSREQUEST']._serialized_start=1606
-  _globals['_LISTSTOREDDATASETSREQUEST']._serialized_end=1686
-  _globals['_LISTSTOREDDATASETSRESPONSE']._serialized_start=1688
-  _globals['_LISTSTOREDDATASETSRESPONSE']._serialized_end=1785
-  _globals['_DELETESTOREDDATASETREQUEST']._serialized_start=1787
-  _globals['_DELETESTOREDDATASETREQUEST']._serialized_end=1844
-  _globals['_STOREDDATASETSERVICE']._serialized_start=1847
-  _globals['_STOREDDATASETSERVICE']._serialized_end=2287
+  _globals['_DATACOLUMN']._serialized_end=1065
+  _globals['_DATACOLUMN_TYPE']._serialized_start=916
+  _globals['_DATACOLUMN_TYPE']._serialized_end=1016
+  _globals['_VALUECOUNT']._serialized_start=1067
+  _globals['_VALUECOUNT']._serialized_end=1109
+  _globals['_UPLOADSTOREDDATASETREQUEST']._serialized_start=1111
+  _globals['_UPLOADSTOREDDATASETREQUEST']._serialized_end=1231
+  _globals['_UPLOADHEADER']._serialized_start=1234
+  _globals['_UPLOADHEADER']._serialized_end=1380
+  _globals['_UPLOADCHUNK']._serialized_start=1382
+  _globals['_UPLOADCHUNK']._serialized_end=1425
+  _globals['_GETUPLOADREQUEST']._serialized_start=1427
+  _globals['_GETUPLOADREQUEST']._serialized_end=1540
+  _globals['_UPLOAD']._serialized_start=1542
+  _globals['_UPLOAD']._serialized_end=1582
+  _globals['_GETSTOREDDATASETREQUEST']._serialized_start=1584
+  _globals['_GETSTOREDDATASETREQUEST']._serialized_end=1623
+  _globals['_LISTSTOREDDATASETSREQUEST']._serialized_start=1625
+  _globals['_LISTSTOREDDATASETSREQUEST']._serialized_end=1705
+  _globals['_LISTSTOREDDATASETSRESPONSE']._serialized_start=1707
+  _globals['_LISTSTOREDDATASETSRESPONSE']._serialized_end=1804
+  _globals['_DELETESTOREDDATASETREQUEST']._serialized_start=1806
+  _globals['_DELETESTOREDDATASETREQUEST']._serialized_end=1863
+  _globals['_STOREDDATASETSERVICE']._serialized_start=1866
+  _globals['_STOREDDATASETSERVICE']._serialized_end=2306
 # @@protoc_insertion_point(module_scope)

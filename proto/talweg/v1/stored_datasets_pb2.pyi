@@ -169,6 +169,7 @@ class DataColumn(_message.Message):
     MISSING_ROWS_FIELD_NUMBER: _builtins.int
     NON_FINITE_ROWS_FIELD_NUMBER: _builtins.int
     IGNORE_INDEX_FIELD_NUMBER: _builtins.int
+    DATE_FORM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     type: Global___DataColumn.Type.ValueType
@@ -189,6 +190,10 @@ class DataColumn(_message.Message):
     sd: _builtins.float
     ignore_index: _builtins.int
     """Of masks: the value of pixels that have no class; absent where each pixel has one."""
+    date_form: _builtins.str
+    """Of dates that were text: how they were written, such as DD.MM.YYYY or MM/DD/YYYY. Predictions take
+    dates in this form too.
+    """
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The shape of one sample's value; empty for single values. Of weights the tensor's own shape."""
@@ -235,10 +240,11 @@ class DataColumn(_message.Message):
         missing_rows: _abc.Iterable[_builtins.int] | None = ...,
         non_finite_rows: _abc.Iterable[_builtins.int] | None = ...,
         ignore_index: _builtins.int | None = ...,
+        date_form: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index", "_max", b"_max", "_mean", b"_mean", "_min", b"_min", "_sd", b"_sd", "ignore_index", b"ignore_index", "max", b"max", "mean", b"mean", "min", b"min", "sd", b"sd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index", "_max", b"_max", "_mean", b"_mean", "_min", b"_min", "_sd", b"_sd", "dtype", b"dtype", "histogram", b"histogram", "ignore_index", b"ignore_index", "max", b"max", "mean", b"mean", "min", b"min", "missing_rows", b"missing_rows", "name", b"name", "non_finite_rows", b"non_finite_rows", "num_distinct", b"num_distinct", "num_missing", b"num_missing", "num_non_finite", b"num_non_finite", "quantiles", b"quantiles", "sd", b"sd", "shape", b"shape", "type", b"type", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index", "_max", b"_max", "_mean", b"_mean", "_min", b"_min", "_sd", b"_sd", "date_form", b"date_form", "dtype", b"dtype", "histogram", b"histogram", "ignore_index", b"ignore_index", "max", b"max", "mean", b"mean", "min", b"min", "missing_rows", b"missing_rows", "name", b"name", "non_finite_rows", b"non_finite_rows", "num_distinct", b"num_distinct", "num_missing", b"num_missing", "num_non_finite", b"num_non_finite", "quantiles", b"quantiles", "sd", b"sd", "shape", b"shape", "type", b"type", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ignore_index: _TypeAlias = _typing.Literal["ignore_index"]  # noqa: Y015
     _WhichOneofArgType__ignore_index: _TypeAlias = _typing.Literal["_ignore_index", b"_ignore_index"]  # noqa: Y015

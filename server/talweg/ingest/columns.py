@@ -35,6 +35,7 @@ def describe_column(column: Column) -> DataColumn:
 def _of_table(column: Column) -> DataColumn:
     values: pa.ChunkedArray = column.values
     about = DataColumn(name=column.name, type=column.type, dtype=_DTYPES[column.type])
+    about.date_form = column.date_form
     about.num_missing = values.null_count
     about.missing_rows.extend(_first_rows(pc.is_null(values)))
     about.num_distinct = _num_distinct(values)

@@ -63,6 +63,22 @@ _HINTS = {
     "a JPEG image": "send a folder of images",
     "a GIF image": "send a folder of images",
 }
+_UNPACK, _SHEET = "unpack it", "save the sheet as CSV"
+_AS_TABLE, _AS_ARRAYS = "write it as CSV or Parquet", "write the arrays as .npz or .safetensors"
+# What to do with files that another name does not help.
+_OF_ENDINGS = {
+    **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".tgz"), _UNPACK),
+    ".zip": "unpack it; of pictures, send the folder",
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"), _SHEET),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson", ".xml", ".html", ".sqlite", ".db"), _AS_TABLE),
+    **dict.fromkeys((".orc", ".avro", ".dta", ".sav", ".sas7bdat", ".rds", ".rdata"), _AS_TABLE),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib"), f"{_AS_TABLE}, or the arrays as .npz"),
+    **dict.fromkeys((".h5", ".hdf5", ".mat", ".pt", ".pth"), _AS_ARRAYS),
+    **dict.fromkeys(
+        (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+        "send a folder of images",
+    ),
+}
 
 
 def reader_of(request: Request) -> Reader:
@@ -80,7 +96,8 @@ def reader_of(request: Request) -> Reader:
                     request.file_name,
                     f"the ending {quoted(ending)}" if ending else "a name without an ending",
                     ", ".join(_BY_ENDING),
-                    "rename the file, or say what it is by the option format",
+                    _OF_ENDINGS.get(ending)
+                    or "rename the file, or say by the option format what it is",
                 )
             )
         chosen = _BY_ENDING[ending]

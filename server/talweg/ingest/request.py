@@ -72,6 +72,8 @@ class Column:
     """Of masks: the code of pixels that have no class."""
     padding: int | None = None
     """Of an array of categories: the code that stands where a sample has no further value."""
+    date_form: str = ""
+    """Of dates that were text: how they were written, such as DD.MM.YYYY."""
 
 
 @dataclass

@@ -151,7 +151,11 @@ CASES = [
     Case("t.csv", rows("a,b", "1,2", "3", "4,5"), "row 2", "1 values"),
     Case("t.csv", rows("a,b", "1,2", "", "4,5,6"), "row 2", "3 values"),
     Case("t.csv", b"a,b\r\n1,2\n3,4\r5\n", "row 3", "1 values"),
-    Case("t.csv", rows("a,b", "1,2,", "3,4,"), "row 1", "3 values"),
+    Case("t.csv", rows("a,b", "1,2,", "3,4,"), "header", "where 2 of 2 rows have 3 values"),
+    Case("t.csv", rows("# by hand", "a,b", "1,2", "3,4"), "header", "where 3 of 3 rows have 2"),
+    Case("t.csv", rows("sep=;", "a;b", "1;2"), "header", "names the delimiter for Excel"),
+    Case("t.csv", b'[{"a": 1}, {"a": 2}]', "t.csv", "JSON, by its first characters"),
+    Case("t.csv", b"<!DOCTYPE html>\n<html></html>", "t.csv", "a page of HTML"),
     Case("t.csv", rows("a,b", '1,"x', "3,4", "5,6"), "row 1", "a quote that is not closed"),
     Case("t.csv", rows("a;b", "1;2", "3"), "row 2", "1 values"),
     Case("t.csv", lambda: rows("a,b", "1," + "x" * 10_000_000), 'row 1, column "b"', "10,000,000"),
@@ -159,6 +163,8 @@ CASES = [
     Case("t.csv", rows("a", *map(str, range(50)), "1,000"), "row 51", "2 values"),
     Case("t.csv", rows("a", *map(str, range(50)), "12 kg", "?"), "rows 51, 52", '"12 kg", "?"'),
     Case("t.csv", rows("d", *["2020-01-02"] * 20, "soon"), 'column "d", row 21', "among dates"),
+    Case("t.csv", rows("d", *["2020-01-02"] * 20, "2020-02-30"), 'column "d", row 21', "dates"),
+    Case("t.csv", rows("d", *["2020-01-02"] * 20, "0000-00-00"), 'column "d", row 21', "dates"),
     Case(
         "t.csv",
         rows("a", *[f"v{index}" for index in range(10_001)]),
@@ -268,7 +274,7 @@ def test_there_are_many() -> None:
 
 
 def test_all_problems_are_told_up_to_a_bound(tmp_path: Path) -> None:
-    lines = ["a,b", *["1,2,3"] * 200]
+    lines = ["a,b", *["1,2,3"] * 200, *["1,2"] * 300]
     result = ingest(tmp_path, rows(*lines))
     assert [each.place for each in result.problems[:3]] == ["row 1", "row 2", "row 3"]
     assert len(result.problems) == 50

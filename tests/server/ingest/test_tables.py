@@ -71,6 +71,8 @@ def test_encodings_are_detected_and_said(tmp_path: Path, encoding: str, said: st
     text = f"näme,v{euro}\n" + "".join(f"{name},{i}.5\n" for i, name in enumerate(names))
     result = read(tmp_path, text.encode(encoding))
     assert result.info.options.encoding == said
+    is_guess = said in ("iso8859-1", "cp1252")
+    assert any("is no UTF-8" in text for text in result.info.warnings) == is_guess
     assert result.table.to_pydict() == {"näme": names, f"v{euro}": [0.5, 1.5, 2.5]}
 
 
@@ -82,6 +84,52 @@ def test_delimiters_and_line_ends_are_detected(tmp_path: Path, delimiter: str, e
     result = read(tmp_path, content.encode())
     assert result.info.options.delimiter == delimiter
     assert result.table.to_pydict() == {"a": [1, 2], "b": [f'x{delimiter} "y"', "z"]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        # Commas are as many as delimiters, or more.
+        "a;b\n1,5;2,5\n-0,5;10,25\n",
+        "Preis, EUR;Breite, m\n1,5;2,5\n-0,5;10,25\n",
+    ],
+)
+def test_decimal_commas_are_no_delimiters(tmp_path: Path, content: str) -> None:
+    result = read(tmp_path, content.encode())
+    assert result.info.options.delimiter == ";"
+    assert list(result.table.to_pydict().values()) == [[1.5, -0.5], [2.5, 10.25]]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["10%", "20%"], '"10%" are numbers with signs'),
+        (["$1,200.50", "$7"], '"$1,200.50" are numbers with signs'),
+        (["1 000", "2 500"], '"1 000" are numbers with signs'),
+        (["5 kg", "7 kg"], '"5 kg" are numbers with signs'),
+        (["3/14/24 1:30 PM", "3/15/24 2:30 AM"], "look like dates"),
+        (["31/12/24", "01/10/24"], "look like dates"),
+        (["1.250", "999"], "such as 1.250, whose point is read as a decimal one"),
+        (["A1", "B2"], ""),
+        (["12a", "12b"], ""),
+        (["00:24", "01:30"], ""),
+        (["2024-W01", "2024-W02"], ""),
+    ],
+)
+def test_texts_that_are_perhaps_none_are_said(
+    tmp_path: Path, values: list[str], said: str
+) -> None:
+    result = read(tmp_path, "\n".join(["n;v", *(f"1;{v}" for v in values * 2)]).encode())
+    warnings = [text for text in result.info.warnings if text.startswith('column "v"')]
+    assert (len(warnings) == 1 and said in warnings[0]) if said else not warnings
+
+
+def test_numbers_and_dates_as_texts_of_parquet_are_said(tmp_path: Path) -> None:
+    table = pa.table({"n": ["1.5", "2.5"] * 2, "d": ["2024-01-01", "2024-01-02"] * 2})
+    result = read(tmp_path, parquet(table), "t.parquet")
+    assert result.types == {"n": "CATEGORY", "d": "CATEGORY"}
+    assert [text for text in result.info.warnings if "are numbers, but" in text]
+    assert [text for text in result.info.warnings if "look like dates" in text]
 
 
 def test_mixed_line_ends_and_a_line_feed_in_quotes_are_read(tmp_path: Path) -> None:
@@ -144,9 +192,15 @@ def test_dates(tmp_path: Path, texts: list[str], days: list[tuple[int, int, int]
     assert result.table.to_pydict()["d"] == [datetime.datetime(*day) for day in days]
 
 
-@pytest.mark.parametrize("texts", [["01/02/2020", "03/04/2020"], ["2020-02-30", "2020-01-01"]])
+@pytest.mark.parametrize("texts", [["01/02/2020", "03/04/2020"], ["2020-02-30", "2020-02-31"]])
 def test_what_may_mean_several_days_or_none_stays_text(tmp_path: Path, texts: list[str]) -> None:
     assert read(tmp_path, "\n".join(["d", *texts]).encode()).types == {"d": "CATEGORY"}
+
+
+def test_zones_as_databases_write_them(tmp_path: Path) -> None:
+    content = b"d\n2020-01-01 10:00:00 UTC\n2020-01-01 10:00:00+00\n2020-01-01 10:00:00-03\n"
+    moments = [datetime.datetime(2020, 1, 1, hour) for hour in (10, 10, 13)]
+    assert read(tmp_path, content).table.to_pydict()["d"] == moments
 
 
 def test_a_time_has_fractions_and_zones(tmp_path: Path) -> None:

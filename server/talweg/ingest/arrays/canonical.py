@@ -35,7 +35,7 @@ def content_of(arrays: Mapping[str, Array], options: ReadOptions, file_name: str
     """
     if not arrays:
         raise Refused(Problem(file_name, "no array", "at least one array"))
-    problems = header_problems(list(arrays), of_text=False) + _shape_problems(arrays)
+    problems = header_problems(list(arrays)) + _shape_problems(arrays)
     if problems:
         raise Refused(*problems)
     columns = []

@@ -92,7 +92,7 @@ def _refuse_large(request: Request, size: int) -> None:
 
 def _check_schema(schema: pa.Schema, request: Request, num_rows: int | None) -> None:
     names = [field.name for field in schema]
-    problems = header_problems(names, of_text=False)
+    problems = header_problems(names)
     unfit: dict[str, list[str]] = {}
     for field in schema:
         what = unfit_type(field.type)

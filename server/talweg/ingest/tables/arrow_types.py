@@ -10,6 +10,7 @@ from talweg.ingest.request import Column
 from talweg.ingest.tables.categories import category_or_text
 from talweg.ingest.tables.long_texts import refuse_long_text
 from talweg.ingest.tables.numbers import of_floats
+from talweg.ingest.tables.odd_texts import note_of
 from talweg.v1.datasets_pb2 import ReadOptions
 from talweg.v1.stored_datasets_pb2 import DataColumn
 
@@ -66,7 +67,9 @@ def _typed(name: str, values: pa.ChunkedArray, order: Sequence[str]) -> tuple[Co
     if _is_text(kind):
         text = values.cast(pa.string())
         refuse_long_text(name, text)
-        return category_or_text(name, text, order=order), []
+        note = "" if order else note_of(text.drop_null())
+        notes = [f"column {quoted(name)}: {note}"] if note else []
+        return category_or_text(name, text, order=order), notes
     if _is.is_boolean(kind):
         return Column(name, DataColumn.BOOLEAN, values), []
     if _is.is_date(kind) or _is.is_timestamp(kind):

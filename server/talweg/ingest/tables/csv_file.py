@@ -1,5 +1,7 @@
 """CSV and TSV files."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -9,9 +11,10 @@ import pyarrow.csv
 from talweg.ingest.problems import MOST_PROBLEMS, Problem, Refused, names_text, quoted
 from talweg.ingest.request import Column, Content, Request
 from talweg.ingest.tables.delimiter import delimiter_of, header_of, quote_of, sample_of
-from talweg.ingest.tables.encoding import encoding_of
-from talweg.ingest.tables.header import header_problems
+from talweg.ingest.tables.encoding import OF_ONE_BYTE, encoding_of
+from talweg.ingest.tables.header import header_problems, odd_header
 from talweg.ingest.tables.long_texts import refuse_long_text
+from talweg.ingest.tables.other_text import refuse_other_text
 from talweg.ingest.tables.text_types import TextOptions, column_of_text
 from talweg.spec.stored import MISSING_TEXTS
 from talweg.v1.datasets_pb2 import ReadOptions
@@ -30,6 +33,8 @@ class TextTable:
     """Their texts; taken away as their values are made."""
     options: ReadOptions
     """How it was read."""
+    notes: Sequence[str] = ()
+    """What was chosen, for people."""
 
 
 def read_csv(request: Request) -> Content:
@@ -51,23 +56,30 @@ def read_text(request: Request) -> TextTable:
     options.CopyFrom(request.options)
     name = request.file_name
     options.format = ReadOptions.csv
-    options.encoding = encoding_of(request.path, name, options.encoding)
+    options.encoding = encoding_of(request.path, name, request.options.encoding)
+    notes = []
+    if not request.options.encoding and options.encoding in OF_ONE_BYTE:
+        notes.append(
+            f"the file is no UTF-8 and is read as {options.encoding}: if letters look wrong, say "
+            "what it is by the option encoding"
+        )
     sample = sample_of(request.path, options.encoding)
     if not sample.strip():
         raise Refused(Problem(name, "no text", "a line with names, and rows of values"))
+    refuse_other_text(name, sample)
     if not options.delimiter:
         options.delimiter = delimiter_of(sample, PurePath(name).suffix.lower())
     if not options.quote:
         options.quote = quote_of(sample, options.delimiter)
     header = [field.strip() for field in header_of(sample, options.delimiter, options.quote)]
-    problems = header_problems(header)
+    problems = header_problems(header, delimiter=options.delimiter)
     problems += _option_problems(options, header)
     if problems:
         raise Refused(*problems)
-    table = _table(request, options, len(header))
+    table = _table(request, options, header)
     if not table.num_rows:
         raise Refused(Problem(name, "a header and no rows", "at least one row of values"))
-    return TextTable(header, list(table.columns), options)
+    return TextTable(header, list(table.columns), options, notes)
 
 
 def typed(table: TextTable) -> Content:
@@ -89,7 +101,7 @@ def typed(table: TextTable) -> Content:
         decimal_comma=options.delimiter != ",",
     )
     columns: list[Column] = []
-    notes: list[str] = []
+    notes = list(table.notes)
     problems: list[Problem] = []
     for column_name in table.header:
         # One by one: the text of a column goes once its values are there.
@@ -127,17 +139,22 @@ def _option_problems(options: ReadOptions, header: list[str]) -> list[Problem]:
     return problems
 
 
-def _table(request: Request, options: ReadOptions, width: int) -> pa.Table:
+def _table(request: Request, options: ReadOptions, header: list[str]) -> pa.Table:
     """Read all rows as text, the header left out."""
     ragged: list[pa.csv.InvalidRow] = []
+    widths: Counter[int] = Counter()
 
     def note(row: pa.csv.InvalidRow) -> str:
+        # A line of spaces is a blank one.
+        if not row.text.strip():
+            return "skip"
+        widths[row.actual_columns] += 1
         # One beyond what is told says that there are more.
         if len(ragged) <= MOST_PROBLEMS:
             ragged.append(row)
         return "skip"
 
-    names = [f"f{index}" for index in range(width)]
+    names = [f"f{index}" for index in range(len(header))]
     block = min(max(request.num_bytes + 1, _LEAST_BLOCK), _MOST_BLOCK)
     try:
         table = pa.csv.read_csv(
@@ -173,6 +190,12 @@ def _table(request: Request, options: ReadOptions, width: int) -> pa.Table:
             )
         ) from exc
     if ragged:
+        (most, number), num_rows = widths.most_common(1)[0], table.num_rows - 1
+        # Where most rows are alike, the header is what is wrong.
+        if number > 1 and number > num_rows and not _is_spaced(ragged[0], options.delimiter):
+            has_more = any(row.text.rstrip().endswith(options.delimiter) for row in ragged)
+            rows = f"{number:,} of {num_rows + widths.total():,} rows have {most}"
+            raise Refused(odd_header(header, rows, "" if not has_more else options.delimiter))
         raise Refused(*(_ragged(row, options.delimiter) for row in ragged))
     _refuse_open_quote(table, request, options.quote)
     return table.slice(1)
@@ -183,6 +206,8 @@ def _ragged(row: pa.csv.InvalidRow, delimiter: str) -> Problem:
     hint = "remove the row, or complete it"
     if more:
         hint = f'put values that hold {quoted(delimiter)} into quotes, as "1{delimiter}5"'
+        if _is_spaced(row, delimiter):
+            hint += f", without a space between {quoted(delimiter)} and the quote"
     return Problem(
         # The header is row 1 of the file.
         f"row {row.number - 1}" if row.number else "a row",
@@ -190,6 +215,11 @@ def _ragged(row: pa.csv.InvalidRow, delimiter: str) -> Problem:
         f"{row.expected_columns}, as the header has",
         hint,
     )
+
+
+def _is_spaced(row: pa.csv.InvalidRow, delimiter: str) -> bool:
+    """Tell whether a space stands in front of a quote, which then is none."""
+    return f'{delimiter} "' in row.text
 
 
 def _refuse_open_quote(table: pa.Table, request: Request, quote: str) -> None:

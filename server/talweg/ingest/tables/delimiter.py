@@ -3,12 +3,15 @@
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from pathlib import Path
 
 _SAMPLE = 1 << 22
 _ROWS = 100
 _CANDIDATES = (",", "\t", ";", "|")
+_NUMBER = re.compile(r"\s*[+-]?[0-9]+(\.[0-9]*)?\s*")
+_WITH_COMMA = re.compile(r"\s*[+-]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)([.,][0-9]*)?\s*")
 
 
 def sample_of(path: Path, encoding: str) -> str:
@@ -23,7 +26,10 @@ def sample_of(path: Path, encoding: str) -> str:
 
 
 def delimiter_of(sample: str, ending: str) -> str:
-    """Detect the delimiter: the one by which most rows have equally many fields.
+    """Detect the delimiter: the one by which most rows have as many fields as the header.
+
+    In a file of decimal commas each row has commas, also more of them than delimiters, but the
+    header has none. Where both have, the one counts that leaves more numbers.
 
     Args:
         sample: The first lines.
@@ -31,18 +37,28 @@ def delimiter_of(sample: str, ending: str) -> str:
     """
     if ending in (".tsv", ".tab"):
         return "\t"
-    best, most = ",", (0.0, 0)
+    best, most = ",", (False, 0.0, 0.0, 0)
     for candidate in _CANDIDATES:
-        counts = Counter(len(row) for row in _rows(sample, candidate) if row)
+        rows = [row for row in _rows(sample, candidate) if row]
+        counts = Counter(map(len, rows))
         if not counts:
             continue
         width, number = counts.most_common(1)[0]
         if width < 2:
             continue
-        score = (round(number / counts.total(), 1), width)
+        is_as_header = len(rows[0]) == width
+        score = (is_as_header, round(number / len(rows), 1), _numbers(rows[1:], candidate), width)
         if score > most:
             best, most = candidate, score
     return best
+
+
+def _numbers(rows: list[list[str]], delimiter: str) -> float:
+    """Return the share of fields that are numbers."""
+    pattern = _NUMBER if delimiter == "," else _WITH_COMMA
+    fields = [field for row in rows for field in row]
+    number = sum(pattern.fullmatch(field) is not None for field in fields)
+    return round(number / max(1, len(fields)), 1)
 
 
 def header_of(sample: str, delimiter: str, quote: str) -> list[str]:

@@ -20,6 +20,8 @@ _OF_WINDOWS = frozenset(range(0x80, 0xA0)) - {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 _UNDEFINED = frozenset({0x81, 0x8D, 0x8F, 0x90, 0x9D})
 # Control characters that no text file holds; tab, line feed, form feed and carriage return are.
 _BINARY = frozenset(range(32)) - {9, 10, 12, 13, 0x1A, 0x1B}
+OF_ONE_BYTE = ("iso8859-1", "cp1252")
+"""What text is read as that is no Unicode: any bytes are letters then, right or wrong."""
 _ALLOWED = "text in UTF-8, UTF-16, UTF-32, Latin-1 or Windows-1252"
 
 
@@ -103,9 +105,8 @@ def _of_one_byte(path: Path, file_name: str) -> str:
             if used & _BINARY:
                 _refuse_binary(piece, file_name)
             position += len(piece)
-    if used & _UNDEFINED:
-        return "iso8859-1"
-    return "cp1252" if used & _OF_WINDOWS else "iso8859-1"
+    is_windows = used & _OF_WINDOWS and not used & _UNDEFINED
+    return OF_ONE_BYTE[1 if is_windows else 0]
 
 
 def _decode(path: Path, file_name: str, name: str) -> None:

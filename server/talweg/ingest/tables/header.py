@@ -9,15 +9,18 @@ MOST_COLUMNS = 5000
 """So many columns a table may have."""
 MOST_NAME_CHARS = 200
 """So long a column's name may be, as roles name it."""
+ABOVE_NAMES = "remove the lines that stand above the names"
+"""What to do where the first line is no header."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def header_problems(names: Sequence[str], *, of_text: bool = True) -> list[Problem]:
+def header_problems(names: Sequence[str], *, delimiter: str = "") -> list[Problem]:
     """Return what is wrong with the names of a table's columns.
 
     Args:
         names: The names, in their order.
-        of_text: Whether they stand in the first line of a text file.
+        delimiter: What stands between them in the first line of a text file; empty where they
+            come from a file of another kind.
     """
     if len(names) > MOST_COLUMNS:
         return [
@@ -29,7 +32,7 @@ def header_problems(names: Sequence[str], *, of_text: bool = True) -> list[Probl
             )
         ]
     problems = []
-    if of_text and names and all(_NUMBER.fullmatch(name) for name in names):
+    if delimiter and names and all(_NUMBER.fullmatch(name) for name in names):
         problems.append(
             Problem(
                 "header",
@@ -42,7 +45,13 @@ def header_problems(names: Sequence[str], *, of_text: bool = True) -> list[Probl
     if empty and not problems:
         columns = ", ".join(map(str, empty[:10])) + (" …" if len(empty) > 10 else "")
         hint = "give it a name"
-        if empty == [1]:
+        if delimiter and len(empty) > len(names) / 2:
+            hint = ABOVE_NAMES
+        elif delimiter and empty == [len(names)]:
+            hint += (
+                f"; if nothing is in it, remove the {quoted(delimiter)} at the ends of the lines"
+            )
+        elif empty == [1]:
             hint += "; if it numbers the rows, write the file without it: to_csv(index=False)"
         problems.append(
             Problem("header", f"no name for column {columns}", "a name for each column", hint)
@@ -70,6 +79,27 @@ def header_problems(names: Sequence[str], *, of_text: bool = True) -> list[Probl
                 )
             )
     return problems
+
+
+def odd_header(names: Sequence[str], rows: str, ends: str) -> Problem:
+    """Tell that the header is not like the rows.
+
+    Args:
+        names: Its fields.
+        rows: How many rows have how many values.
+        ends: The delimiter, where rows end with one; else empty.
+    """
+    hint = ABOVE_NAMES
+    if len(names) > 1:
+        hint = "give each column a name, that of the rows' numbers too"
+    if ends:
+        hint = f"remove the {quoted(ends)} at the ends of the rows, or put one there too"
+    return Problem(
+        "header",
+        f"{len(names):,} names: {names_text(names, 5)}, where {rows} values",
+        "a name for each column in the first line",
+        hint,
+    )
 
 
 def _twice(name: str, columns: Sequence[int]) -> Problem:

@@ -141,7 +141,7 @@ def _of_text(parts: Sequence[_Part]) -> tuple[Content, list[int]]:
     for table in tables:
         table.columns.clear()
     try:
-        return typed(TextTable(header, joined, tables[0].options)), counts
+        return typed(TextTable(header, joined, tables[0].options, tables[0].notes)), counts
     except Refused:
         # Each by itself, so that rows are those of a file.
         for part in parts:

@@ -10,12 +10,14 @@ from talweg.ingest.request import Column
 from talweg.ingest.tables.categories import category_or_text
 from talweg.ingest.tables.dates import date_of
 from talweg.ingest.tables.numbers import number_column
+from talweg.ingest.tables.odd_texts import note_of
 from talweg.v1.stored_datasets_pb2 import DataColumn
 
 _INTEGER = r"^[+-]?[0-9]+$"
 _NUMBER = r"^(?i:[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf(inity)?)$"
 _DECIMAL_COMMA = r"^[+-]?[0-9]+(,[0-9]+)?$"
 _THOUSANDS = r"^[+-]?(0|[1-9][0-9]{0,2}(,[0-9]{3})*)$"
+_THOUSANDS_POINT = r"^[+-]?(0|[1-9][0-9]{0,2}(\.[0-9]{3})?)$"
 # Such as postal codes, which are no quantities.
 _CODE = r"^0[0-9]{3,}$"
 _FEW = 10
@@ -80,7 +82,16 @@ def _typed(
 ) -> tuple[Column, list[str]]:
     is_number = pc.match_substring_regex(present, _NUMBER)
     if pc.all(is_number).as_py():
-        return number_column(name, text, is_whole=_all(present, _INTEGER))
+        column, notes = number_column(name, text, is_whole=_all(present, _INTEGER))
+        may_be_more = options.decimal_comma and _all(present, _THOUSANDS_POINT)
+        if may_be_more and _some(present, r"\."):
+            example = present.filter(pc.match_substring(present, "."))[0].as_py()
+            notes = [
+                *notes,
+                f"column {quoted(name)} has values such as {example}, whose point is read as a "
+                f"decimal one: write {example.replace('.', '')} if it parts thousands",
+            ]
+        return column, notes
     has_commas = options.decimal_comma and _all(present, _DECIMAL_COMMA)
     # 1,234 may be more than a thousand: as long as every comma could be such, it is not guessed.
     if has_commas and not _all(present, _THOUSANDS):
@@ -88,13 +99,16 @@ def _typed(
         return column, [*notes, f"column {quoted(name)} has decimal commas"]
     num_other = len(present) - pc.sum(is_number).as_py()
     if _is_few(present, is_number, num_other):
-        raise Refused(_few_problem(name, text, _NUMBER, "numbers"))
-    values, form, note = date_of(text, present)
-    if values is not None:
-        notes = [f"column {quoted(name)} has dates in the form {form}"] if form else []
-        return Column(name, DataColumn.DATE, values), notes
-    if form:
-        raise Refused(_few_problem(name, text, form, "dates"))
+        fits = pc.match_substring_regex(text, _NUMBER)
+        raise Refused(_few_problem(name, text, pc.invert(pc.fill_null(fits, True)), "numbers"))
+    dates = date_of(text, present)
+    if dates.values is not None:
+        is_usual = dates.form == "YYYY-MM-DD"
+        notes = [] if is_usual else [f"column {quoted(name)} has dates in the form {dates.form}"]
+        return Column(name, DataColumn.DATE, dates.values, date_form=dates.form), notes
+    if dates.odd is not None:
+        raise Refused(_few_problem(name, text, dates.odd, "dates"))
+    note = dates.note or note_of(present)
     return category_or_text(name, text), [f"column {quoted(name)}: {note}"] if note else []
 
 
@@ -107,10 +121,9 @@ def _is_few(present: pa.ChunkedArray, fits: pa.ChunkedArray, num_other: int) -> 
     return bool(pc.count_distinct(present.filter(pc.invert(fits))).as_py() <= _FEW)
 
 
-def _few_problem(name: str, text: pa.ChunkedArray, form: str, what: str) -> Problem:
+def _few_problem(name: str, text: pa.ChunkedArray, odd: pa.ChunkedArray, what: str) -> Problem:
     """Name the rows whose values are not like the others."""
-    fits = pc.match_substring_regex(text, form)
-    rows = pc.indices_nonzero(pc.invert(pc.fill_null(fits, True)))
+    rows = pc.indices_nonzero(odd)
     number = len(rows)
     some = [int(row.as_py()) for row in rows[:MOST_ROWS]]
     texts = list(dict.fromkeys(text[row].as_py() for row in some))
