@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 from tests.server.ingest.parts import arrow, parquet, read
 
+from talweg.worker.data.stored.talweg_table import Column, Table, TableError
+
 
 def test_the_types_of_columns_and_their_canonical_form(tmp_path: Path) -> None:
     content = (
@@ -190,6 +192,23 @@ def test_dates(tmp_path: Path, texts: list[str], days: list[tuple[int, int, int]
     result = read(tmp_path, "\n".join(lines).encode())
     assert result.types == {"d": "DATE"}
     assert result.table.to_pydict()["d"] == [datetime.datetime(*day) for day in days]
+    # A model reads them alike, also where a new file's days could be months.
+    column = Column("d", "date", form=result.column("d").date_form)
+    read_again = Table([column]).encode({"d": texts})[:, 0]
+    epoch = datetime.datetime(1970, 1, 1)
+    assert read_again.tolist() == [(datetime.datetime(*day) - epoch).days for day in days]
+
+
+def test_a_model_reads_days_and_zones_as_its_data_have_them() -> None:
+    day_first = Table([Column("d", "date", form="DD/MM/YYYY")])
+    texts = ["01/02/2024", "01/02/2024 06:00", "01/02/2024 06:00:00.0 +06", "2024-02-01", ""]
+    days = [19754.0, 19754.25, 19754.0, 19754.0]
+    assert day_first.encode({"d": texts})[:4, 0].tolist() == days
+    month_first = Table([Column("d", "date", form="MM/DD/YYYY")])
+    assert month_first.encode({"d": texts})[0, 0] == 19724
+    for wrong in ("31/02/2024", "01.02.2024", "soon"):
+        with pytest.raises(TableError, match="or DD/MM/YYYY as in the training data"):
+            day_first.encode({"d": [wrong]})
 
 
 @pytest.mark.parametrize("texts", [["01/02/2020", "03/04/2020"], ["2020-02-30", "2020-02-31"]])

@@ -51,6 +51,7 @@ def table_of(
             _kind(feature.kind, described),
             values=feature.values,
             may_be_missing=feature.may_be_missing,
+            form=described.date_form,
         )
         for feature, described in zip(features_of(inputs), inputs, strict=True)
     ]

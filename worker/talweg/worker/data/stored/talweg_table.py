@@ -6,9 +6,11 @@ MLflow's format: it runs where Talweg is not installed, and imports nothing of i
 
 import itertools
 import numbers
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, Self
 
@@ -25,6 +27,24 @@ _DAY = np.timedelta64(1, "D")
 _DAYS_OF_FIRST_WEEK = 3
 _NUM_DATE_PARTS = 7
 _TRUTH = {"true": 1.0, "false": 0.0}
+_ISO = "YYYY-MM-DD"
+_NO_TIME = np.datetime64("NaT", "us")
+_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+_Y, _M, _D = "(?P<year>[0-9]{4})", "(?P<month>[0-9]{1,2})", "(?P<day>[0-9]{1,2})"
+_NAME = rf"(?i:(?P<name>{'|'.join(_MONTHS)})[a-z]*)\.?"
+_DAYS = {
+    _ISO: f"{_Y}-{_M}-{_D}",
+    "YYYY/MM/DD": f"{_Y}/{_M}/{_D}",
+    "DD.MM.YYYY": rf"{_D}\.{_M}\.{_Y}",
+    "MM/DD/YYYY": f"{_M}[/-]{_D}[/-]{_Y}",
+    "DD/MM/YYYY": f"{_D}[/-]{_M}[/-]{_Y}",
+    "Month DD YYYY": f"{_NAME} {_D},? {_Y}",
+    "DD Month YYYY": f"{_D}[ -]{_NAME}[ -]{_Y}",
+}
+_TIME = (
+    r"(?:[T ]+(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})"
+    r"(?:\.(?P<fraction>[0-9]{1,9}))?)? ?(?P<zone>Z|z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
+)
 _MOST_NAMED = 5
 _MOST_SHOWN = 40
 
@@ -54,6 +74,9 @@ class Column:
     """Those of the categories that training has not seen."""
     median: float = 0.0
     """Of the training data, in place of a missing number; of dates in days since 1970."""
+    form: str = ""
+    """How the file that the data came from wrote dates, such as DD.MM.YYYY; empty for other kinds,
+    and where it had dates that are no text."""
 
     @property
     def width(self) -> int:
@@ -372,17 +395,48 @@ def _dates(column: Column, series: Any) -> NDArray[Any]:
     import pandas as pd  # noqa: PLC0415 - see above
 
     allowed = "dates such as 2024-05-31 or 2024-05-31T12:30:00Z"
+    if column.form not in ("", _ISO):
+        allowed += f", or {column.form} as in the training data"
     present = np.array([not _is_missing(value) for value in series], dtype=bool)
     if pd.api.types.is_numeric_dtype(series.dtype) and present.any():
         raise _refused(column, series, np.flatnonzero(present), allowed)
     if not pd.api.types.is_datetime64_any_dtype(series.dtype):
         series = series.where(present, None)
     moments = pd.to_datetime(series, utc=True, format="ISO8601", errors="coerce")
+    naive: NDArray[Any] = moments.dt.tz_localize(None).to_numpy("datetime64[us]").copy()
     wrong = moments.isna().to_numpy() & present
+    if wrong.any() and column.form:
+        texts = series.to_numpy(dtype=object)[wrong]
+        read = {text: _moment(text, column.form) for text in set(texts) if isinstance(text, str)}
+        naive[wrong] = [read.get(text, _NO_TIME) for text in texts]
+        wrong &= np.isnat(naive)
     if wrong.any():
         raise _refused(column, series, np.flatnonzero(wrong), allowed)
-    naive: NDArray[Any] = moments.dt.tz_localize(None).to_numpy("datetime64[us]")
     return naive
+
+
+def _moment(text: str, form: str) -> np.datetime64:
+    """Read a date in the form of the file that the data came from; NaT where it is none.
+
+    Such files are read elsewhere, a column at a time; what is a date there is the same date here.
+    """
+    match = re.fullmatch(_DAYS.get(form, "(?!)") + _TIME, text.strip())
+    if match is None:
+        return _NO_TIME
+    parts = match.groupdict()
+    name = (parts.get("name") or "")[:3].lower()
+    month = _MONTHS.index(name) + 1 if name else int(parts["month"])
+    micros = int((parts["fraction"] or "")[:6].ljust(6, "0"))
+    hour, minute, second = (int(parts[key] or 0) for key in ("hour", "minute", "second"))
+    zone = re.sub("[^0-9]", "", parts["zone"] or "").ljust(4, "0")
+    ahead = timedelta(hours=int(zone[:2]), minutes=int(zone[2:]))
+    try:
+        day = datetime(int(parts["year"]), month, int(parts["day"]))
+        moment = day.replace(hour=hour, minute=minute, second=second, microsecond=micros)
+        moment += ahead if (parts["zone"] or "").startswith("-") else -ahead
+    except (ValueError, OverflowError):
+        return _NO_TIME
+    return np.datetime64(moment, "us")
 
 
 _READERS: dict[Kind, Callable[[Column, Any], NDArray[Any]]] = {
