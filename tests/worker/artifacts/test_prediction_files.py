@@ -27,6 +27,43 @@ def test_values_are_those_of_the_uploaded_file(tmp_path: Path, encoding: str) ->
     assert sizes == uploaded.column("size").to_pylist() == [1.5, None, 30.0]
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (" size , town \n 5 ,a\n NA , b \n7, NULL \n", "utf-8"),
+        ("size,town\n1,a\n   \n\t\n2,b\n", "utf-8"),
+        ("\n'size';'town'\n1;'a;b'\n2;'it''s'\n", "utf-8"),
+        ("size,town\n1,a\n2,b\n", "utf-16-le"),
+        ("size,town\n1,\x81\xe9\n2,b\n", "latin-1"),
+        # By the names that the model takes, this is no comma's.
+        ("size;town, or village\n1,5;a\n2,5;b\n", "utf-8"),
+    ],
+)
+def test_a_file_that_was_uploaded_is_read_as_it_was_stored(
+    tmp_path: Path, text: str, encoding: str
+) -> None:
+    content = text.encode(encoding)
+    stored = ingested(tmp_path / "in", content).table.to_pydict()
+    file = tmp_path / "in.csv"
+    file.write_bytes(content)
+    names = list(stored)
+    frame = read(file, texts=names[1:], columns=names).inputs
+    assert list(frame.columns) == names
+    for name, values in stored.items():
+        assert [None if value != value else value for value in frame[name]] == values
+
+
+def test_an_index_with_a_name_is_a_column_of_parquet(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"size": [1.0, 2.0]}, index=pd.Index(["a", "b"], name="town"))
+    file = tmp_path / "in.parquet"
+    frame.to_parquet(file)
+    assert ingested(tmp_path / "in", file.read_bytes(), "in.parquet").types.keys() == {
+        "town",
+        "size",
+    }
+    assert read(file).inputs.to_dict("list") == {"town": ["a", "b"], "size": [1.0, 2.0]}
+
+
 def test_usual_texts_mean_missing_values_where_none_are_named(tmp_path: Path) -> None:
     file = tmp_path / "in.csv"
     file.write_text("size,town\nNA,NULL\n,x\n")

@@ -19,7 +19,7 @@ from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker import data, models
 from talweg.worker.artifacts import mlflow_flavour, predictor
 from talweg.worker.artifacts.predictor import Predictor
-from talweg.worker.data.stored.talweg_table import TableError, UnknownCategories
+from talweg.worker.data.stored.talweg_table import Column, Table, TableError, UnknownCategories
 
 ROWS = 60
 FIRST = datetime(2024, 1, 1)
@@ -95,6 +95,9 @@ def test_raw_columns_become_the_inputs_of_training(store: Path, tmp_path: Path) 
         "new": [str(new) for new in COLUMNS["new"]],
     }
     assert torch.equal(model.encode(as_text), model.encode(raw))
+    # Names of data frames need be no texts.
+    numbered = Table([Column("0", "number"), Column("7", "number")])
+    assert numbered.encode(pd.DataFrame([[1, 2]], columns=[7, 0])).tolist() == [[2, 1]]
     # Rows without names are in the order of the inputs.
     rows = list(zip(*(COLUMNS[name] for name in INPUTS), strict=True))
     assert torch.equal(model.encode(rows), model.encode(raw))

@@ -190,6 +190,12 @@ def test_a_column_that_does_not_vary_is_not_blown_up() -> None:
     assert scaled[:, 1] == pytest.approx([-(1.5**0.5), 0, 1.5**0.5])
 
 
+@pytest.mark.parametrize("value", [1e30, 2.0**63 - 1024, -1e18])
+def test_a_large_column_that_does_not_vary_stays_near_0(value: float) -> None:
+    values = np.full((47, 1), value)
+    assert np.abs(data.StandardScaler.of(values).scale(values)).max() < 1e-3
+
+
 def test_each_of_several_targets_is_moved_by_its_own_sd() -> None:
     def targets(outliers: bool) -> Any:
         spec = job(

@@ -1,5 +1,6 @@
 """Files that predictions are made of, and that they are written to."""
 
+import codecs
 import csv
 import zlib
 from collections.abc import Collection
@@ -16,11 +17,21 @@ from talweg.spec.stored import MISSING_TEXTS
 from talweg.worker.errors import WorkerError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_ENCODINGS = ("utf-8-sig", "utf-16", "cp1252")
+_MARKS = (
+    # That of UTF-32 begins with that of UTF-16.
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# The last one takes any bytes.
+_ENCODINGS = ("utf-8-sig", "cp1252", "iso8859-1")
+_SAMPLE = 1 << 16
 _FORMATS = (*_SEPARATORS, ".parquet", ".npz")
 _OF_MASKS = (".zip", ".npz")
 _DETECTED = (",", ";", "\t", "|")
-_DECIMAL_COMMA = r"\s*[+-]?[0-9]+(,[0-9]+)?\s*"
+_NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+_DECIMAL_COMMA = r"[+-]?[0-9]+(,[0-9]+)?"
 _INPUTS = "x"
 _PREDICTION, _PROBABILITIES, _PROBABILITY = "prediction", "probabilities", "probability_"
 
@@ -47,6 +58,7 @@ def read(
     usual_id: str = "",
     texts: Collection[str] = (),
     missing: Collection[str] = (),
+    columns: Collection[str] = (),
 ) -> InputFile:
     """Read a table or an array. Of a CSV file delimiter and encoding are detected.
 
@@ -57,6 +69,7 @@ def read(
         texts: Columns that hold categories: their values are text, whatever they look like, as
             they were when the data were uploaded. 007 stays 007.
         missing: Texts of CSV that mean a missing value; the usual ones where there are none.
+        columns: That the model takes, by which delimiters of CSV are told.
 
     Raises:
         ValueError: The format is unknown, the file cannot be read, or the column is not there.
@@ -68,9 +81,12 @@ def read(
             return _read_npz(path, id_column)
         if ending == ".parquet":
             frame = pd.read_parquet(path)
+            # An index with a name was a column when such a file was uploaded.
+            named = [name for name in frame.index.names if name is not None]
+            frame = frame.reset_index(level=named) if named else frame
         else:
-            ids = {id_column, usual_id}
-            frame = _read_csv(path, ending, {*texts, *ids}, missing or MISSING_TEXTS)
+            known = {*texts, id_column, usual_id}
+            frame = _read_csv(path, ending, known, missing or MISSING_TEXTS, columns)
     except (*_DAMAGED, OSError) as exc:
         if isinstance(
             exc, (MissingIdError, FileNotFoundError, PermissionError, IsADirectoryError)
@@ -87,46 +103,87 @@ def read(
 
 
 def _read_csv(
-    path: Path, ending: str, texts: Collection[str], missing: Collection[str]
+    path: Path,
+    ending: str,
+    texts: Collection[str],
+    missing: Collection[str],
+    columns: Collection[str],
 ) -> pd.DataFrame:
     encoding = _encoding(path)
-    with path.open(encoding=encoding) as file:
-        first = file.readline()
     # The uploaded file may have been separated in another way than this one.
-    separator = _SEPARATORS[ending]
-    if separator not in first:
-        separator = max(_DETECTED, key=first.count)
-    _check_rows(path, encoding, separator)
+    with path.open(encoding=encoding, newline="") as file:
+        line = next((line for line in file if line.strip()), "")
+    separator = _separator(line, ending, columns)
+    quote = _quote(line, separator)
+    names = _check_rows(path, encoding, separator, quote)
     frame = pd.read_csv(
         path,
         sep=separator,
+        quotechar=quote,
         encoding=encoding,
         index_col=False,
-        dtype=dict.fromkeys(texts, str),
+        names=names or None,
+        header=0,
+        dtype={name: str for name in texts if name in names},
         keep_default_na=False,
         na_values=["", *missing],
     )
     for name in frame.columns:
-        if name in texts:
-            frame[name] = frame[name].str.strip()
-        elif separator != "," and pd.api.types.is_string_dtype(frame[name]):
-            frame[name] = _with_points(frame[name])
+        if name in texts or pd.api.types.is_string_dtype(frame[name]):
+            column = frame[name].str.strip()
+            column = column.mask(column.isin(["", *missing]))
+            frame[name] = column if name in texts else _with_numbers(column, separator != ",")
     return frame
 
 
-def _check_rows(path: Path, encoding: str, separator: str) -> None:
+def _separator(line: str, ending: str, columns: Collection[str]) -> str:
+    """Return the separator by which a header has most of the model's columns.
+
+    Args:
+        line: The header.
+        ending: Of the file's name, whose separator is taken where others do not do better.
+        columns: That the model takes.
+    """
+    usual = _SEPARATORS[ending]
+
+    def fit(separator: str) -> tuple[int, bool, int]:
+        names = {name.strip().strip("'") for name in next(csv.reader([line], delimiter=separator))}
+        is_there = separator in line
+        return len(names & set(columns)), is_there and separator == usual, line.count(separator)
+
+    return max(_DETECTED, key=fit) if line else usual
+
+
+def _quote(line: str, separator: str) -> str:
+    """Return the quotation mark: the single one where it stands around every name."""
+    names = [name.strip() for name in next(csv.reader([line], delimiter=separator), [])]
+    is_single = len(names) > 1 and all(
+        len(name) > 1 and name[0] == name[-1] == "'" for name in names
+    )
+    return "'" if is_single else '"'
+
+
+def _check_rows(path: Path, encoding: str, separator: str, quote: str) -> list[str]:
     """Check that each row has as many values as the header, as it must when data are uploaded.
 
     Pandas would take the first column of longer rows for their names, and move the others.
 
+    Returns:
+        The names, without spaces around them.
+
     Raises:
-        ValueError: One has not.
+        ValueError: A row has not.
     """
     with path.open(encoding=encoding, newline="") as file:
-        rows = (row for row in csv.reader(file, delimiter=separator) if row)
+        reader = csv.reader(file, delimiter=separator, quotechar=quote)
         try:
-            names = next(rows, [])
-            for number, row in enumerate(rows, 1):
+            names = [name.strip() for name in next((row for row in reader if row), [])]
+            number = 0
+            for row in reader:
+                # Lines of spaces are blank ones, also to pandas.
+                if not row or (len(row) == 1 < len(names) and not row[0].strip()):
+                    continue
+                number += 1
                 if len(row) != len(names):
                     raise ValueError(
                         f"row {number} has {len(row)} values, but the header has {len(names)}; "
@@ -134,22 +191,35 @@ def _check_rows(path: Path, encoding: str, separator: str) -> None:
                     )
         except csv.Error as exc:
             raise ValueError(str(exc)) from exc
+    return names
 
 
-def _with_points(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Read decimal commas, as they are read when data are uploaded; else leave a column alone."""
+def _with_numbers(column: "pd.Series[Any]", decimal_comma: bool) -> "pd.Series[Any]":
+    """Read numbers that pandas takes for texts: those with spaces, and with decimal commas.
+
+    They are read when data are uploaded. A column with other texts is left alone.
+    """
     present = column.dropna()
-    if not len(present) or not present.str.fullmatch(_DECIMAL_COMMA).all():
-        return column
-    return pd.to_numeric(column.str.replace(",", ".", regex=False))
+    if len(present) and present.str.fullmatch(_NUMBER).all():
+        return pd.to_numeric(column)
+    if decimal_comma and len(present) and present.str.fullmatch(_DECIMAL_COMMA).all():
+        return pd.to_numeric(column.str.replace(",", ".", regex=False))
+    return column
 
 
 def _encoding(path: Path) -> str:
+    """Detect the encoding of a text file, as it is detected when data are uploaded."""
     content = path.read_bytes()
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return encoding
+    # Every other byte of Western text in UTF-16 is 0.
+    sample = content[:_SAMPLE]
+    half = max(1, len(sample) // 2)
+    first, second = (sample[start::2].count(0) / half for start in (0, 1))
+    if max(first, second) > 0.7 and min(first, second) < 0.1:
+        return "utf-16-le" if second > first else "utf-16-be"
     for encoding in _ENCODINGS[:-1]:
-        # Without its mark, nearly everything would be UTF-16.
-        if encoding == "utf-16" and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
-            continue
         try:
             content.decode(encoding)
         except UnicodeDecodeError:

@@ -219,6 +219,7 @@ class TrainedModel(nn.Module):
             usual_id=table.id_column,
             texts=texts,
             missing=table.missing,
+            columns=[column.name for column in table.columns],
         )
 
     def _predict(self, inputs: NDArray[np.float32]) -> NDArray[Any]:

@@ -80,8 +80,9 @@ class StandardScaler:
     def by(cls, mean: NDArray[np.float64], sd: NDArray[np.float64]) -> "StandardScaler":
         """Standardise by mean and sd, and leave columns that do not vary in their units."""
         # A column of one value has a rounding error for an sd, or 0: dividing would blow it up.
-        varies = sd > 1e-12 * np.abs(mean)
-        return cls(mean, np.where(varies, sd, 1.0))
+        rounding = 1e-12 * np.abs(mean)
+        # The mean has such an error too, which is large in units of a large number.
+        return cls(mean, np.where(sd > rounding, sd, np.maximum(rounding, 1.0)))
 
     def only(self, chosen: NDArray[np.bool_]) -> "StandardScaler":
         """Return one that leaves all but the chosen columns as they are."""

@@ -274,6 +274,9 @@ class Table:
         frame: Any = data if isinstance(data, pd.DataFrame) else _frame(data)
         if isinstance(frame.columns, pd.RangeIndex):
             frame = self._by_position(frame)
+        elif not all(isinstance(name, str) for name in frame.columns):
+            # Numbers, and the pairs of several levels, are texts in files.
+            frame = frame.set_axis(list(map(str, frame.columns)), axis=1)
         problems = self._problems_of_names([str(name) for name in frame.columns])
         if problems:
             raise TableError("; ".join(problems))
