@@ -83,6 +83,21 @@ def test_init_writes_a_job_that_is_valid(talweg: Talweg, client: Client, houses:
     client.delete_stored_dataset("homes")
 
 
+def test_init_leaves_out_what_no_job_takes_and_passes_warnings_on(
+    talweg: Talweg, client: Client, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.csv"
+    file.write_text("share,empty,price\n" + "".join(f"{i}%,,{i}.5\n" for i in (1, 2, 3, 1) * 9))
+    done = talweg("init", str(file), "--target", "price", "-o", "-")
+    assert done.status == 0, done.err
+    assert "ignore: [empty]" in done.out
+    assert 'warning: column "share": values such as "1%" are numbers with signs' in done.err
+    file.write_text("empty,price\n" + "".join(f",{i}.5\n" for i in range(30)))
+    done = talweg("init", str(file), "--target", "price", "-o", "-")
+    assert done.status == 2
+    assert "inputs: found no column beside price that a model takes: empty" in done.err
+
+
 def test_init_of_tables_for_training_and_test(
     talweg: Talweg, client: Client, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from talweg.ingest.request import Column, Content
 from talweg.spec.stored import is_like_id
 from talweg.v1.stored_datasets_pb2 import DataColumn
 
+_CHANNELS = (1, 3, 4)
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -39,6 +40,13 @@ def remarks(content: Content, columns: list[DataColumn]) -> list[str]:
         if first != column.name and column.name not in constant:
             texts.append(f"column {quoted(column.name)} equals {quoted(first)}")
         rows = _mixed(rows * _PRIME + hashes)
+    texts += [
+        f"array {quoted(about.name)} has samples of the shape {tuple(about.shape)}, which is read "
+        "as (channels, height, width): if the channels stand last, transpose it, "
+        f"{about.name}.transpose(0, 3, 1, 2)"
+        for about in columns
+        if _has_channels_last(about)
+    ]
     texts += _duplicates(rows)
     texts += [
         f"column {quoted(about.name)} has another value in each row: is it an id? Name it by id, "
@@ -47,6 +55,11 @@ def remarks(content: Content, columns: list[DataColumn]) -> list[str]:
         if is_like_id(about, content.num_samples)
     ]
     return texts
+
+
+def _has_channels_last(about: DataColumn) -> bool:
+    shape = list(about.shape)
+    return len(shape) == 3 and shape[2] in _CHANNELS and shape[0] not in _CHANNELS
 
 
 def _is_constant(about: DataColumn) -> bool:

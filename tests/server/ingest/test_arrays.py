@@ -88,3 +88,14 @@ def test_compressed_and_plain_archives_are_the_same_data(tmp_path: Path) -> None
     first = read(tmp_path / "a", sink.getvalue(), "t.npz")
     second = read(tmp_path / "b", npz(x=np.arange(50.0)), "t.npz")
     assert first.info.digest == second.info.digest
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_said"), [((8, 9, 3), True), ((3, 8, 9), False), ((1, 8, 1), False)]
+)
+def test_images_whose_channels_stand_last_are_said(
+    tmp_path: Path, shape: tuple[int, ...], is_said: bool
+) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (5, *shape), np.uint8)
+    warnings = read(tmp_path, npz(x=x, y=np.arange(5)), "t.npz").info.warnings
+    assert any("x.transpose(0, 3, 1, 2)" in text for text in warnings) == is_said

@@ -79,13 +79,41 @@ def first_job(
     data.ignore.extend(
         column.name
         for column in others
-        if (column.type == DataColumn.TEXT or column.name in ids) and column.name not in ids[:1]
+        if (column.type == DataColumn.TEXT or column.name in ids or _is_empty(stored, column))
+        and column.name not in ids[:1]
     )
     image = next((column.shape for column in stored.columns if len(column.shape) == 3), None)
     job.model.CopyFrom(spec.from_dict({"model": first_model(name, image)}).model)
     batches = math.ceil(stored.num_samples * _TRAINING_SHARE / _BATCH)
     job.training.epochs = min(max(math.ceil(_STEPS / batches), _MIN_EPOCHS), _MAX_EPOCHS)
     return job
+
+
+def check_inputs(job: JobSpec, stored: "StoredDataset", target: DataColumn) -> None:
+    """Check that a first job has something to predict from.
+
+    Args:
+        job: The job.
+        stored: The data.
+        target: The column to predict.
+
+    Raises:
+        InvalidRequest: No column is left.
+    """
+    data = job.dataset.file if job.dataset.HasField("file") else job.dataset.stored
+    left_out = {target.name, data.id, data.split, *data.ignore}
+    others = [column.name for column in stored.columns if column.name != target.name]
+    if target.shape or not left_out.issuperset(others):
+        return
+    found = f"no column beside {target.name}"
+    if others:
+        names = ", ".join(others[:_MOST_NAMED])
+        found += (
+            f" that a model takes: {names} are text, empty, or as different in each row as ids"
+        )
+    raise InvalidRequest(
+        violations=[Violation("inputs", found, "a column of numbers, dates or categories")]
+    )
 
 
 def first_model(task: str, image: Sequence[int] | None) -> dict[str, dict[str, object]]:
@@ -102,6 +130,11 @@ def first_model(task: str, image: Sequence[int] | None) -> dict[str, dict[str, o
         stride = next(each for each in _STRIDES if height % each == width % each == 0)
         return {"detector": {"stride": stride}}
     return {_MODELS.get(task, "convnet"): {}}
+
+
+def _is_empty(stored: "StoredDataset", column: DataColumn) -> bool:
+    """Return whether a column has no value at all, which no job takes as an input."""
+    return not column.shape and column.num_missing == stored.num_samples
 
 
 def _is_id(column: DataColumn, num_samples: int) -> bool:

@@ -10,7 +10,7 @@ import click
 
 from talweg import spec
 from talweg.client.cli._common import Session, note, say
-from talweg.client.data.first_job import first_job, target_column
+from talweg.client.data.first_job import check_inputs, first_job, target_column
 from talweg.spec.stored import measured_in, roles_of
 from talweg.v1.datasets_pb2 import StoredData
 from talweg.v1.spec_pb2 import JobSpec
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from talweg.v1.recommendations_pb2 import LossRecommendation
 
 _WIDTH = 96
+_MOST_WARNINGS = 10
 
 
 @click.command()
@@ -48,9 +49,14 @@ def init(
         stored = client.upload(file, validate_only=True)
         column = target_column(stored, target)
         job = first_job(stored, column, task, file=_relative(file, output))
+        check_inputs(job, stored, column)
         measured = measured_in(column, spec.task_kind(job), stored.num_samples)
         facts, _ = spec.facts_measured(measured, {})
         best = client.recommend(spec.kind(job.task)[0], **facts).recommendations[0]
+    for warning in stored.warnings[:_MOST_WARNINGS]:
+        note(f"warning: {warning}")
+    if len(stored.warnings) > _MOST_WARNINGS:
+        note(f"{len(stored.warnings) - _MOST_WARNINGS} more: talweg data add --dry-run {file}")
     job.loss.CopyFrom(best.loss)
     text = "\n".join(_lines(job, stored, column, [each.how for each in measured], best)) + "\n"
     if output == "-":
@@ -95,7 +101,9 @@ def _lines(
     if job.dataset.file.split:
         yield from _comment(f"{job.dataset.file.split} names the part of each sample.")
     if job.dataset.file.ignore:
-        yield from _comment("Text is left out. Categories: read: {categories: [COLUMN]}.")
+        yield from _comment(
+            "Text and empty columns are left out. Categories: read: {categories: [COLUMN]}."
+        )
     yield parts["dataset"]
     yield ""
     if job.HasField("split"):
