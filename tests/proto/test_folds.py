@@ -23,6 +23,15 @@ def of_stored(split: dict[str, Any], roles: dict[str, Any], **facts: Any) -> lis
     return check(fill(spec))[0]
 
 
+@pytest.mark.parametrize("role", ["split", "group", "time"])
+def test_fractions_do_not_count_where_a_column_divides(role: str) -> None:
+    # By the fractions there were 1 sample of 2 classes, and a batch of 1.
+    split = {"train": 0.55, "validation": 0.43, "test": 0.02}
+    fields = [each.field for each in of_stored(split, {role: "part"})]
+    assert "split.test" not in fields
+    assert [each.field for each in of_stored(split, {})] == ["split.test"]
+
+
 @pytest.mark.parametrize(
     "value",
     [

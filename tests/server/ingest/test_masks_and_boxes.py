@@ -236,6 +236,7 @@ CASES = [
     Case(with_masks(ONE, png(3), classes="a\nb\nc"), '"masks/1.png"', "the value 3"),
     Case(with_masks(ONE, png(halves(7, 8)), classes="a\nb\nc"), '"masks/1.png"', "values 7, 8"),
     Case(with_masks(ONE, png(4), classes="a\nb"), '"masks/1.png"', "4", {"ignore_index": 9}),
+    Case(with_masks(png(255), png(255)), "masks", "the value 255 alone"),
     Case(with_masks(ONE, image()), '"masks/1.png"', "channels of colours (RGB)"),
     Case(with_masks(ONE, png(300)), '"masks/1.png"', "values from 300 to 300"),
     Case(with_masks(ONE, image(mode="L", kind="JPEG")), '"masks/1.png"', "does not decode"),

@@ -94,6 +94,9 @@ class SpecContext:
         if self.task == options_pb2.METRIC_LEARNING and labelled:
             # The classes are divided, and how many samples each has only the data tells.
             return None
+        if self.spec.dataset.stored.split:
+            # So does a column that names the part of each sample; the fractions are ignored.
+            return None
         return split_sizes(self.spec.split, self.data.num_samples)
 
     @functools.cached_property

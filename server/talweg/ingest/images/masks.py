@@ -41,6 +41,7 @@ _WHITE = 255
 _MOST_CLASSES = 256
 _OF_NUMBERS = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")
 _ALLOWED = "a grey PNG or TIFF, or one with a palette, whose values are the numbers of classes"
+_NO_CLASS = "number the classes 0, 1, 2 and so on, or name another ignore_index"
 
 Mask = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -120,6 +121,9 @@ def read_pairs(
         options.ignore_index = ignored
         notes.append(f"pixels of the value {ignored} have no class: losses and metrics omit them")
     used = sorted(value for value in found if not (is_ignored and value == ignored))
+    if not used:
+        found_text = f"the value {ignored} alone, which says that a pixel has no class"
+        raise Refused(Problem("masks", found_text, "pixels that have a class", _NO_CLASS))
     if not names:
         names, about = _numbered(used)
         notes += about

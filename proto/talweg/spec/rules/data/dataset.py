@@ -257,6 +257,9 @@ def _stratified(case: SpecContext) -> Iterator[Violation]:
     data, sizes = case.data, case.sizes
     if data is None or sizes is None or data.num_classes < 2 or any(fold_rules(case)):
         return
+    if case.spec.dataset.stored.group or case.spec.dataset.stored.time:
+        # Whole groups, and the order of time, leave no choice.
+        return
     for name, size in zip(("train", "validation", "test"), sizes, strict=True):
         if 0 < size < data.num_classes:
             yield Violation(
