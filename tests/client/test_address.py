@@ -169,5 +169,10 @@ def test_the_token_of_a_stack_is_found_by_its_address(tmp_path: Path) -> None:
 
     assert token("127.0.0.1:9") == "of-the-stack"
     assert token("127.0.0.1:9", TALWEG_TOKEN="mine") == "mine"
+    # The name may lead elsewhere: the number is called then.
+    found = find("localhost:9", environ={}, folder=tmp_path)
+    assert (found.address, found.security.token) == ("127.0.0.1:9", "of-the-stack")
+    assert find("localhost:9", token="mine", environ={}, folder=tmp_path).address == "localhost:9"
     # It is for its own server alone.
+    assert token("localhost:10") == ""
     assert token("127.0.0.1:10") == ""

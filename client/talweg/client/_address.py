@@ -124,6 +124,7 @@ def find(
     if profile is not None and profile.address == server.address:
         security = profile.completed(security)
     if not security.token and server.is_loopback:
+        server = _by_number(server, environ, folder)
         security = replace(security, token=_local_token(server.address, environ, folder))
     if project:
         security = replace(security, project=checked_project(project))
@@ -155,6 +156,24 @@ def _find_address(address: str | None, environ: Mapping[str, str], folder: Path)
         f"no server is known. Tried {', '.join(looked_at)}. {HOW_TO_START}",
         reason="NO_ADDRESS",
     )
+
+
+def _by_number(
+    server: ServerAddress, environ: Mapping[str, str], folder: Path | None
+) -> ServerAddress:
+    """Return the address of this user's stack where its port of localhost is meant.
+
+    The name may lead to the port of ::1 first, which can be another user's: the stack's token is
+    for the address that the stack itself has.
+    """
+    host, _, port = server.address.rpartition(":")
+    if host != "localhost":
+        return server
+    near = _stack_files(environ, Path.cwd() if folder is None else folder)
+    for stack in _running(chain(near, _registered())):
+        if stack.data and is_loopback(stack.server) and stack.server.endswith(f":{port}"):
+            return ServerAddress(stack.server)
+    return server
 
 
 def _local_token(address: str, environ: Mapping[str, str], folder: Path | None) -> str:
