@@ -229,6 +229,9 @@ def test_metrics_by_prefix_and_as_points(client: Client, worker: Worker) -> None
     assert found.summaries["val/mae"].last == 50
     assert dict(found.series("val/mae"))[2] == 60
     assert not job.metrics(["val/"]).points
+    # One name is no list of its letters.
+    assert set(job.metrics("val/mae").summaries) == {"val/mae"}
+    assert client.compare(job.id, metric="val/mae", group_by="loss").groups[0].count == 1
 
 
 def test_points_of_all_pages(faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,6 +375,8 @@ def test_a_comparison_says_what_stands_apart() -> None:
 def test_compare_needs_jobs(client: Client) -> None:
     with pytest.raises(ValueError, match="either jobs or a filter"):
         client.compare()
+    with pytest.raises(ValueError, match="timeout must be above 0"):
+        Client(client.address, timeout=-1)
     with pytest.raises(ValueError, match="at least 1 job"):
         client.compare([])
 

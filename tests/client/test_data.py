@@ -79,6 +79,12 @@ def test_frames_and_arrays_are_what_they_are_in_memory(client: Client) -> None:
         client.upload(frame)
     with pytest.raises(InvalidRequest, match="but got int"):
         client.upload(3, name="three")
+    with pytest.raises(InvalidRequest, match="but got dict with 'y', a list"):
+        client.upload({"x": np.zeros((2, 3)), "y": [1, 2]}, name="lists")
+    with pytest.raises(InvalidRequest, match=r"cannot be written as Parquet: .*column a"):
+        client.upload(pd.DataFrame({"a": [1, "x", None]}), name="mixed")
+    with pytest.raises(InvalidRequest, match="arrays x hold Python objects"):
+        client.upload({"x": np.array([{}])}, name="objects")
 
 
 def test_a_folder_of_images(client: Client, tmp_path: Path) -> None:

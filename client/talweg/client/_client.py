@@ -45,8 +45,8 @@ class Client(CatalogueClient, DataClient, IdentityClient, SweepClient, SessionCl
         project: str | None = None,
         ca_file: str | os.PathLike[str] | None = None,
         tls: bool = False,
-        timeout: timedelta = timedelta(seconds=30),
-        patience: timedelta = timedelta(minutes=10),
+        timeout: Seconds = timedelta(seconds=30),
+        patience: Seconds = timedelta(minutes=10),
     ) -> None:
         """Find the server; nothing is sent before the first call.
 
@@ -64,8 +64,8 @@ class Client(CatalogueClient, DataClient, IdentityClient, SweepClient, SessionCl
             patience: How long watches and waits retry while the server is away.
 
         Raises:
-            ValueError: The address is not HOST:PORT, a token or a project cannot be one, or the
-                token would travel to another machine without encryption.
+            ValueError: The address is not HOST:PORT, a token or a project cannot be one, the
+                token would travel to another machine without encryption, or a duration is none.
             OSError: The file of the token, or of the CA of its server, cannot be read.
             Unavailable: No address is known.
         """
@@ -260,7 +260,7 @@ class Client(CatalogueClient, DataClient, IdentityClient, SweepClient, SessionCl
 
     def compare(
         self,
-        jobs: Iterable[Job | str] | None = None,
+        jobs: Iterable[Job | str] | Job | str | None = None,
         *,
         filter: str = "",
         metric: str | None = None,
@@ -287,6 +287,9 @@ class Client(CatalogueClient, DataClient, IdentityClient, SweepClient, SessionCl
         """
         if (jobs is None) == (not filter):
             raise ValueError("compare needs either jobs or a filter")
+        # One is meant, not its letters.
+        jobs = [jobs] if isinstance(jobs, Job | str) else jobs
+        group_by = [group_by] if isinstance(group_by, str) else group_by
         names = [
             job.name if isinstance(job, Job) else job_name(job.removeprefix("jobs/"))
             for job in jobs or ()

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from talweg.client._address import ServerAddress
@@ -19,6 +18,7 @@ from talweg.client._errors import (
     from_rpc,
     is_passing,
 )
+from talweg.client._handle import Seconds, to_seconds
 from talweg.client._transport import Arguments, Request, Response, Result, Transport
 from talweg.spec.refusals import NOT_BEGUN
 from talweg.v1 import jobs_pb2, sweeps_pb2
@@ -59,7 +59,7 @@ class Source(Generic[Event]):
 class Connection:
     """A channel to a server, with the stubs of its services."""
 
-    def __init__(self, server: ServerAddress, *, timeout: timedelta, patience: timedelta) -> None:
+    def __init__(self, server: ServerAddress, *, timeout: Seconds, patience: Seconds) -> None:
         """Open a channel; nothing is sent before the first call."""
         # With them comes gRPC, which takes longer to import than all the rest of the client.
         from talweg.v1.artifacts_pb2_grpc import ArtifactServiceStub
@@ -73,8 +73,12 @@ class Connection:
         from talweg.v1.system_pb2_grpc import SystemServiceStub
 
         self.server = server
-        self._timeout = timeout.total_seconds()
-        self._patience = patience.total_seconds()
+        self._timeout, self._patience = to_seconds(timeout), to_seconds(patience)
+        if not (self._timeout > 0 and self._patience >= 0):
+            raise ValueError(
+                f"timeout must be above 0 and patience at least 0, in seconds or as timedelta, "
+                f"but got {timeout!r} and {patience!r}"
+            )
         self._transport = Transport(server)
         channel = self._transport.channel
         self.jobs = JobServiceStub(channel)

@@ -4,7 +4,7 @@ import time
 import uuid
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, overload
 
 from talweg.client._errors import TalwegError
 from talweg.client._values import JobState
@@ -153,6 +153,14 @@ class JobHandle(JobInfo):
         request = jobs_pb2.GetJobRequest(name=self._named())
         self._take_message(self._connection.call(self._connection.jobs.GetJob, request))
         return self
+
+
+@overload
+def to_seconds(duration: Seconds) -> float: ...
+
+
+@overload
+def to_seconds(duration: Seconds | None) -> float | None: ...
 
 
 def to_seconds(duration: Seconds | None) -> float | None:

@@ -46,8 +46,8 @@ class AsyncClient(CatalogueClient, DataClient, IdentityClient, SweepClient, Sess
         project: str | None = None,
         ca_file: str | os.PathLike[str] | None = None,
         tls: bool = False,
-        timeout: timedelta = timedelta(seconds=30),
-        patience: timedelta = timedelta(minutes=10),
+        timeout: Seconds = timedelta(seconds=30),
+        patience: Seconds = timedelta(minutes=10),
     ) -> None:
         """Find the server; nothing is sent before the first call.
 
@@ -65,8 +65,8 @@ class AsyncClient(CatalogueClient, DataClient, IdentityClient, SweepClient, Sess
             patience: How long watches and waits retry while the server is away.
 
         Raises:
-            ValueError: The address is not HOST:PORT, a token or a project cannot be one, or the
-                token would travel to another machine without encryption.
+            ValueError: The address is not HOST:PORT, a token or a project cannot be one, the
+                token would travel to another machine without encryption, or a duration is none.
             OSError: The file of the token, or of the CA of its server, cannot be read.
             Unavailable: No address is known.
         """
@@ -265,7 +265,7 @@ class AsyncClient(CatalogueClient, DataClient, IdentityClient, SweepClient, Sess
 
     async def compare(
         self,
-        jobs: Iterable[AsyncJob | str] | None = None,
+        jobs: Iterable[AsyncJob | str] | AsyncJob | str | None = None,
         *,
         filter: str = "",
         metric: str | None = None,
@@ -292,6 +292,9 @@ class AsyncClient(CatalogueClient, DataClient, IdentityClient, SweepClient, Sess
         """
         if (jobs is None) == (not filter):
             raise ValueError("compare needs either jobs or a filter")
+        # One is meant, not its letters.
+        jobs = [jobs] if isinstance(jobs, AsyncJob | str) else jobs
+        group_by = [group_by] if isinstance(group_by, str) else group_by
         names = [
             job.name if isinstance(job, AsyncJob) else job_name(job.removeprefix("jobs/"))
             for job in jobs or ()

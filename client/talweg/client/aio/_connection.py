@@ -4,7 +4,6 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from talweg.client._address import ServerAddress
@@ -25,6 +24,7 @@ from talweg.client._errors import (
     from_rpc,
     is_passing,
 )
+from talweg.client._handle import Seconds, to_seconds
 from talweg.client._transport import Arguments, Request, Response, Result
 from talweg.client.aio._transport import Transport
 from talweg.spec.refusals import NOT_BEGUN
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Connection:
     """A channel to a server, with the stubs of its services."""
 
-    def __init__(self, server: ServerAddress, *, timeout: timedelta, patience: timedelta) -> None:
+    def __init__(self, server: ServerAddress, *, timeout: Seconds, patience: Seconds) -> None:
         """Open a channel; nothing is sent before the first call."""
         # With them comes gRPC, which takes longer to import than all the rest of the client.
         from talweg.v1.artifacts_pb2_grpc import ArtifactServiceStub
@@ -50,8 +50,12 @@ class Connection:
         from talweg.v1.system_pb2_grpc import SystemServiceStub
 
         self.server = server
-        self._timeout = timeout.total_seconds()
-        self._patience = patience.total_seconds()
+        self._timeout, self._patience = to_seconds(timeout), to_seconds(patience)
+        if not (self._timeout > 0 and self._patience >= 0):
+            raise ValueError(
+                f"timeout must be above 0 and patience at least 0, in seconds or as timedelta, "
+                f"but got {timeout!r} and {patience!r}"
+            )
         self._transport = Transport(server)
         channel = self._transport.channel
         self.jobs = JobServiceStub(channel)

@@ -137,7 +137,8 @@ class AsyncJob(ControlledJob, JobFiles):
         """Return the metrics of the job.
 
         Args:
-            prefixes: Names, or prefixes that end in ``/``, such as ``val/``; all if empty.
+            prefixes: Names, or prefixes that end in ``/``, such as ``val/``; or one of them; all
+                if empty.
             points: Include the recorded points.
 
         Raises:
@@ -218,9 +219,9 @@ async def read_metrics(
     Raises:
         TalwegError: An error of the server.
     """
-    request = jobs_pb2.GetJobMetricsRequest(
-        name=name, metrics=list(prefixes), include_points=points
-    )
+    # One is meant, not its letters.
+    wanted = [prefixes] if isinstance(prefixes, str) else list(prefixes)
+    request = jobs_pb2.GetJobMetricsRequest(name=name, metrics=wanted, include_points=points)
     response = await connection.call(connection.jobs.GetJobMetrics, request)
     summaries = {summary.name: summary for summary in response.summaries}
     gathered = list(response.points)

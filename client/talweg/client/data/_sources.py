@@ -130,7 +130,15 @@ def _write(data: object, file: Path) -> str:
         InvalidRequest: It is no frame and no arrays.
     """
     if hasattr(data, "to_parquet") and hasattr(data, "to_csv"):
-        return _write_pandas(data, file)
+        try:
+            return _write_pandas(data, file)
+        except (ValueError, TypeError) as exc:
+            # It names the column.
+            text = " ".join(map(str, exc.args)) or type(exc).__name__
+            raise InvalidRequest(
+                f"the data frame cannot be written as Parquet: {text}. Give each column a name, "
+                "and values of one type, such as by astype(str)"
+            ) from exc
     if hasattr(data, "write_parquet"):
         data.write_parquet(file)
         return ".parquet"
@@ -138,12 +146,24 @@ def _write(data: object, file: Path) -> str:
     if isinstance(arrays, Mapping) and arrays and all(map(_is_array, arrays.values())):
         import numpy as np
 
+        objects = [str(name) for name, array in arrays.items() if array.dtype.hasobject]
+        if objects:
+            raise InvalidRequest(
+                f"the arrays {', '.join(objects)} hold Python objects, which only pickles can: "
+                "give numbers, or texts as dtype U"
+            )
         with file.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **{str(name): arrays[name] for name in arrays})
         return ".npz"
+    found = type(data).__name__
+    if isinstance(data, Mapping):
+        others = [
+            f"{name!r}, a {type(v).__name__}" for name, v in data.items() if not _is_array(v)
+        ]
+        found += f" with {', '.join(others[:5])}" if others else " without any"
     raise InvalidRequest(
         "upload takes the path of a file or folder, a data frame, or NumPy arrays by name, but "
-        f"got {type(data).__name__}"
+        f"got {found}"
     )
 
 
