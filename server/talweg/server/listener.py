@@ -7,7 +7,6 @@ to be started anew.
 
 import asyncio
 import ssl
-from contextlib import suppress
 
 # How a connection of HTTP/2 begins: the preface, and SETTINGS without a setting.
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -45,9 +44,8 @@ async def _is_greeted(host: str, port: int, is_secured: bool) -> bool:
         await reader.readexactly(_HEADER_BYTES)
         return True
     finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
+        # Not closed in good order: TLS would wait for the peer's good-bye, which does not come.
+        writer.transport.abort()
 
 
 def _any_certificate() -> ssl.SSLContext:

@@ -10,6 +10,7 @@ import grpc
 import pytest
 from tests.server.conftest import Running, Start
 
+from talweg.server import listener
 from talweg.server.errors import BadSetting
 from talweg.server.identity.certificates import CertificateError, issue, make_authority
 from talweg.server.identity.tls import TlsFiles, credentials
@@ -93,6 +94,12 @@ async def test_mutual_tls_asks_for_a_certificate(
         (others / "eve.pem").read_bytes(),
     )
     assert await refused(address, stranger) is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("secured", [False, True], indirect=True)
+async def test_its_own_port_counts_as_well(secured: Running) -> None:
+    # Else the server would end itself: 3 silences in a row say that nobody takes connections.
+    assert await listener.answers(secured.server.address, is_secured=True, seconds=8)
 
 
 def serial_number(address: str, ca: Path) -> str:
