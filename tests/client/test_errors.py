@@ -105,6 +105,21 @@ def test_nobody_there_says_where_and_what_to_do() -> None:
     assert "talweg up" in text
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("ipv4:127.0.0.1:7070: Socket closed", "If it serves with TLS, name the CA"),
+        ("Tls handshake failed (TSI_PROTOCOL_FAILURE)", "Either it serves without TLS"),
+        ("Hostname Verification Check failed.", "Its certificate is for other names"),
+    ],
+)
+def test_a_server_that_speaks_tls_otherwise_is_not_told_to_be_started(
+    words: str, said: str
+) -> None:
+    found = status_pb2.Status(code=code_pb2.UNAVAILABLE, message=words)
+    assert said in str(from_status(found, address="lab:7070"))
+
+
 def test_server_that_is_there_but_cannot_is_not_told_to_be_started() -> None:
     text = str(from_status(status("UNAVAILABLE", "DATABASE_BUSY"), address="host:1"))
     assert "host:1" in text

@@ -157,6 +157,10 @@ def test_a_login_is_kept_for_its_owner_alone(
     assert profile.stat().st_mode & 0o777 == 0o600
     assert "admin in project default" in call("whoami").out
     assert call("jobs").status == 0
+    wrong = tmp_path / "key.pem"
+    wrong.write_text("-----BEGIN PRIVATE KEY-----\n")
+    with pytest.raises(ValueError, match=r"key\.pem must hold the certificate of the CA in PEM"):
+        Client(address, ca_file=wrong)
     # For this server alone: another one does not get it.
     with pytest.raises(Exception, match="no server answers"):
         Client("127.0.0.1:9").caller()

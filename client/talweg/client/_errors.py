@@ -41,6 +41,23 @@ HOW_TO_START = (
     "Start a stack on this machine with `talweg up`, or set the address of a server with"
     " TALWEG_ADDRESS=HOST:PORT or `talweg --address HOST:PORT`."
 )
+# What gRPC says where a server's certificate has other names, or is of another CA; where one side
+# alone speaks TLS; and where a server hangs up, as one does that takes TLS alone.
+_NOT_KNOWN = "Hostname Verification Check failed"
+_OTHER_TLS = "handshake"
+_CUT_OFF = ("Socket closed", "Connection reset")
+_OTHER_NAME = (
+    "Its certificate is for other names: call it by one of them, or have one made for this name "
+    "(talweg cert issue)."
+)
+_WITH_TLS = (
+    "Either it serves without TLS, or its certificate is not of the CA that TALWEG_CA_FILE or "
+    "--ca names, or it asks for a certificate (TALWEG_CERT_FILE)."
+)
+_WITHOUT_TLS = (
+    "If it serves with TLS, name the CA of its certificate by TALWEG_CA_FILE or "
+    "`talweg login --ca`."
+)
 # So gRPC begins what it says of an answer that is HTTP, but not gRPC.
 _BY_HTTP = "Received http2 header with status:"
 
@@ -272,7 +289,12 @@ def _unavailable(code: str, message: str, reason: str, address: str) -> str:
         return f"the server at {address} cannot answer now: {message}"
     if code == "DEADLINE_EXCEEDED":
         return f"the server at {address} did not answer in time: {message}"
-    return f"no server answers at {address}: {message}. {HOW_TO_START}"
+    if _NOT_KNOWN in message:
+        return f"no server answers at {address} that is known for it: {message} {_OTHER_NAME}"
+    if _OTHER_TLS in message.lower():
+        return f"no server answers at {address} as TLS is spoken to it: {message}. {_WITH_TLS}"
+    hint = f" {_WITHOUT_TLS}" if any(part in message for part in _CUT_OFF) else ""
+    return f"no server answers at {address}: {message}.{hint} {HOW_TO_START}"
 
 
 def _by_another(details: str, address: str, proxy: str) -> str:

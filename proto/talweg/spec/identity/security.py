@@ -94,13 +94,16 @@ class Security:
 
         Raises:
             OSError: A file cannot be read.
+            ValueError: It holds something else.
         """
         if not self.use_tls:
             return None
         import grpc  # noqa: PLC0415 - reading settings needs no gRPC
 
         return grpc.ssl_channel_credentials(
-            _content(self.ca_file), _content(self.key_file), _content(self.cert_file)
+            _pem(self.ca_file, "CERTIFICATE", "the certificate of the CA"),
+            _pem(self.key_file, "PRIVATE KEY", "the private key"),
+            _pem(self.cert_file, "CERTIFICATE", "the certificate"),
         )
 
     def check(self, address: str) -> None:
@@ -169,5 +172,16 @@ def _path(env: Mapping[str, str], name: str) -> Path | None:
     return Path(env[name]) if env.get(name) else None
 
 
-def _content(path: Path | None) -> bytes | None:
-    return None if path is None else path.read_bytes()
+def _pem(path: Path | None, kind: str, what: str) -> bytes | None:
+    """Return what a file of PEM holds; gRPC would take another file, and then reach nobody.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It holds something else.
+    """
+    if path is None:
+        return None
+    content = path.read_bytes()
+    if f"{kind}-----".encode() not in content:
+        raise ValueError(f"{path} must hold {what} in PEM, with a line BEGIN {kind}")
+    return content
