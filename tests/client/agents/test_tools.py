@@ -48,6 +48,22 @@ def _data(text: str) -> Any:
     return json.loads(text[begin:])
 
 
+def test_arguments_that_a_tool_has_not_got_are_refused(faulty: FaultyServer) -> None:
+    error, is_error = call(faulty.address, "list_jobs", {"filters": "loss = mse", "limit": "few"})
+    assert is_error
+    assert error["code"] == "INVALID_ARGUMENT"
+    assert [(each["field"], each["hint"]) for each in error["violations"]] == [
+        ("filters", "did you mean 'filter'?"),
+        ("limit", ""),
+    ]
+    error, _ = call(faulty.address, "show", {})
+    assert [(each["field"], each["found"]) for each in error["violations"]] == [
+        ("name", "nothing")
+    ]
+    error, _ = call(faulty.address, "show", {"name": "nobody"})
+    assert "no job and no sweep 'nobody'" in error["message"]
+
+
 def test_a_job_is_checked_submitted_and_shown(faulty: FaultyServer) -> None:
     checked, is_error = call(faulty.address, "check", {"spec": SPEC})
     assert not is_error

@@ -10,11 +10,17 @@ from typing import Any
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
+from pydantic import ValidationError
 
 from talweg.client._client import Client
+from talweg.client._errors import InvalidRequest
 from talweg.client.agents.errors import EXPECTED, as_data
 from talweg.client.agents.tools import Tools
+from talweg.spec import Violation
+from talweg.spec.errors import shown
+from talweg.spec.spelling import nearest
 
 _INSTRUCTIONS = """\
 Talweg trains PyTorch models and compares them. Look into the catalogue for names, `check` a spec
@@ -41,15 +47,52 @@ def build(client: Client, folder: Path) -> MCPServer:
         client: Asks the server.
         folder: Files may be uploaded from it.
     """
-    # Standard output belongs to the protocol, and standard error to what goes wrong.
-    server = MCPServer("talweg", instructions=_INSTRUCTIONS, log_level="WARNING")
     tools = Tools(client, folder)
+    made = []
     for tool in tools.all:
         annotations = ToolAnnotations(
             read_only_hint=tool in tools.reading, destructive_hint=False, open_world_hint=False
         )
-        server.tool(annotations=annotations, structured_output=False)(_in_thread(tool))
-    return server
+        made.append(
+            _Tool.from_function(_in_thread(tool), annotations=annotations, structured_output=False)
+        )
+        made[-1].parameters["additionalProperties"] = False
+    # Standard output belongs to the protocol, and standard error to what goes wrong.
+    return MCPServer("talweg", instructions=_INSTRUCTIONS, log_level="WARNING", tools=made)
+
+
+class _Tool(Tool):
+    """A tool that says of all arguments what is wrong, also of names that it has not got.
+
+    The SDK leaves those out, so that a misspelt option would count for nothing.
+    """
+
+    async def run(
+        self, arguments: dict[str, Any], context: Any, convert_result: bool = False
+    ) -> Any:
+        violations = self._violations(arguments)
+        if violations:
+            data = as_data(InvalidRequest(violations=violations, reason="BAD_ARGUMENTS"))
+            text = json.dumps(data, ensure_ascii=False)
+            raise ToolError(f"Error executing tool {self.name}: {text}")
+        return await super().run(arguments, context, convert_result)
+
+    def _violations(self, arguments: dict[str, Any]) -> list[Violation]:
+        names = self.parameters.get("properties", {})
+        allowed = f"one of {', '.join(names)}" if names else "no arguments"
+        found = [
+            Violation(name, shown(name), allowed, nearest(name, names))
+            for name in arguments
+            if name not in names
+        ]
+        try:
+            self.fn_metadata.validate_arguments(arguments)
+        except ValidationError as exc:
+            for each in exc.errors(include_url=False):
+                value = "nothing" if each["type"] == "missing" else shown(each["input"])
+                place = ".".join(map(str, each["loc"]))
+                found.append(Violation(place, value, each["msg"][:1].lower() + each["msg"][1:]))
+        return found
 
 
 def _in_thread(tool: Callable[..., Any]) -> Callable[..., Any]:

@@ -359,7 +359,12 @@ class Tools:
         except NotFound:
             if name.startswith("jobs/"):
                 raise
+        try:
             return self._client.get_sweep(name)
+        except NotFound as error:
+            raise NotFound(
+                f"there is no job and no sweep {name!r}", reason=error.reason
+            ) from error
 
     def _sweep(self, name: str) -> Sweep:
         return self._client.get_sweep(name)
