@@ -20,7 +20,8 @@ Start = Callable[[], subprocess.Popen[bytes]]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    folder = Folder(tmp_path / 'a "data" folder')
+    # A line feed would begin a setting of its own.
+    folder = Folder(tmp_path / 'a "data" folder\nof \\ Jürgen')
     folder.create()
     return folder
 

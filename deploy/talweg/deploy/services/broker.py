@@ -1,5 +1,6 @@
 """The embedded broker: find the program, configure it, check that it answers."""
 
+import os
 import re
 import shutil
 import socket
@@ -95,7 +96,7 @@ def write_config(folder: Folder, *, port: int, password: str) -> Path:
     """
     folder.broker.mkdir(mode=0o700, exist_ok=True)
     path = folder.broker / "broker.conf"
-    place = str(folder.broker).replace("\\", "\\\\").replace('"', '\\"')
+    place = _escaped(folder.broker)
     write_whole(
         path,
         f"""\
@@ -111,6 +112,15 @@ daemonize no
 """,
     )
     return path
+
+
+def _escaped(path: Path) -> str:
+    """Write a path as it may stand in quotes: a line feed in it would begin another setting."""
+    plain = range(0x20, 0x7F)
+    return "".join(
+        chr(byte) if byte in plain and chr(byte) not in '\\"' else f"\\x{byte:02x}"
+        for byte in os.fsencode(path)
+    )
 
 
 def answers(port: int, password: str) -> bool:
