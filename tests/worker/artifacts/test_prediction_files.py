@@ -64,6 +64,20 @@ def test_an_index_with_a_name_is_a_column_of_parquet(tmp_path: Path) -> None:
     assert read(file).inputs.to_dict("list") == {"town": ["a", "b"], "size": [1.0, 2.0]}
 
 
+def test_an_index_that_is_a_column_too_is_one(tmp_path: Path) -> None:
+    file = tmp_path / "in.parquet"
+    frame = pd.DataFrame({"code": [7, 8], "size": [1.0, 2.0]})
+    frame.set_index("code", drop=False).to_parquet(file)
+    assert read(file).inputs.to_dict("list") == {"code": [7, 8], "size": [1.0, 2.0]}
+
+
+def test_a_table_may_be_wide(tmp_path: Path) -> None:
+    file = tmp_path / "in.csv"
+    names = [f"a measurement of the instrument {number}" for number in range(4000)]
+    file.write_text(f"{','.join(names)}\n{','.join('1' * 4000)}\n")
+    assert read(file, columns=names).inputs.shape == (1, 4000)
+
+
 def test_usual_texts_mean_missing_values_where_none_are_named(tmp_path: Path) -> None:
     file = tmp_path / "in.csv"
     file.write_text("size,town\nNA,NULL\n,x\n")

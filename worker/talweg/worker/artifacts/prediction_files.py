@@ -82,7 +82,8 @@ def read(
         if ending == ".parquet":
             frame = pd.read_parquet(path)
             # An index with a name was a column when such a file was uploaded.
-            named = [name for name in frame.index.names if name is not None]
+            present = {None, *frame.columns}
+            named = [name for name in frame.index.names if name not in present]
             frame = frame.reset_index(level=named) if named else frame
         else:
             known = {*texts, id_column, usual_id}
@@ -147,7 +148,7 @@ def _separator(line: str, ending: str, columns: Collection[str]) -> str:
     usual = _SEPARATORS[ending]
 
     def fit(separator: str) -> tuple[int, bool, int]:
-        names = {name.strip().strip("'") for name in next(csv.reader([line], delimiter=separator))}
+        names = {name.strip().strip("'") for name in _fields(line, separator)}
         is_there = separator in line
         return len(names & set(columns)), is_there and separator == usual, line.count(separator)
 
@@ -156,11 +157,19 @@ def _separator(line: str, ending: str, columns: Collection[str]) -> str:
 
 def _quote(line: str, separator: str) -> str:
     """Return the quotation mark: the single one where it stands around every name."""
-    names = [name.strip() for name in next(csv.reader([line], delimiter=separator), [])]
+    names = [name.strip() for name in _fields(line, separator)]
     is_single = len(names) > 1 and all(
         len(name) > 1 and name[0] == name[-1] == "'" for name in names
     )
     return "'" if is_single else '"'
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        # A field is too long for a name: the line has another separator.
+        return [line]
 
 
 def _check_rows(path: Path, encoding: str, separator: str, quote: str) -> list[str]:
