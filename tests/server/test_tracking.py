@@ -117,6 +117,11 @@ async def test_what_any_machine_left_out_is_told(rules: Rules) -> None:
     assert view.tracking is not None
     for part in (plots, model, "data: refused"):
         assert part in view.tracking.left_out
+    # The next try fails otherwise.
+    await rules.tracking.report_delivery(name, spool="one", attempt=1, left_out="plots: too large")
+    run = TrackingRun(run_id="r", complete=True, left_out=f"{model}; data: refused")
+    told = await rules.tracking.set_run(name, expected="r", run=run)
+    assert told.left_out == f"plots: too large; {model}; data: refused"
     # All is sent again to a run that replaces it.
     run = TrackingRun(run_id="other", left_out=model)
     assert (await rules.tracking.set_run(name, expected="r", run=run)).left_out == model

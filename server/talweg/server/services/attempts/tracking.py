@@ -168,10 +168,15 @@ def _any_undelivered(rows: Sequence[AttemptRow]) -> bool:
 
 
 def _joined(held: str, told: str) -> str:
-    """Return what several machines have left out; each tells its own whole, once or more often."""
-    if told in held:
-        return held
-    return told if held in told else f"{held}; {told}"[:_MAX_BYTES]
+    """Return what several machines have left out, such as "model: refused; plots: too large".
+
+    Each tells its own whole, once or more often; of one thing the last reason stands.
+    """
+    parts = [part for text in (held, told) for part in text.split("; ") if part]
+    reasons = dict(part.partition(": ")[::2] for part in parts)
+    return "; ".join(f"{what}: {why}" if why else what for what, why in reasons.items())[
+        :_MAX_BYTES
+    ]
 
 
 def _report_delivery(
