@@ -71,6 +71,23 @@ async def test_halving_stops_what_is_behind_others_of_its_length(rules: Rules) -
     assert "0.01" in answer.text
 
 
+async def test_a_trial_is_judged_by_those_that_ended_unseen(rules: Rules) -> None:
+    sweeping = await Sweeping.begin(
+        rules, result=by_rate, space=SPACE, pruning={"asha": {}}, parallel=2
+    )
+    await rules.runner.step()
+    # While no server looks they are evaluated once, and end.
+    for row in await rules.claim(2):
+        await told(rules, [row], 1)
+        await sweeping.finish(row)
+    await rules.runner.step()
+    await rules.runner.step()
+    (third, _) = await rules.claim(2)
+    await told(rules, [third], 1)
+    await rules.runner.step()
+    assert isinstance(await rules.leases.report(held(third), Report(1)), CancelOrder)
+
+
 async def test_a_trial_that_has_ended_since_is_not_stopped(rules: Rules) -> None:
     sweeping = await Sweeping.begin(rules, result=by_rate, space=SPACE, pruning={"asha": {}})
     await rules.runner.step()

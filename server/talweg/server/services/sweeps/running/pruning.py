@@ -47,7 +47,6 @@ def reached(connection: Connection, row: SweepRow, plan: Plan) -> list[Reached]:
         row: The sweep.
         plan: Its trials.
     """
-    asha = plan.spec.pruning.asha
     searching = [each for each in trials.open_trials(connection, row.seq) if not each.is_final]
     undecided = [each for each in searching if not each.pruned_at]
     numbers = [each.number for each in undecided]
@@ -61,14 +60,52 @@ def reached(connection: Connection, row: SweepRow, plan: Plan) -> list[Reached]:
         # One that is done has nothing left to save, and one that waits has nothing yet.
         if job is None or job.state != Job.RUNNING:
             continue
-        values = _evaluations(connection, job, plan.spec.objective.metric)
-        for rung in range(passed[trial.number], _MOST_RUNGS):
-            length = _length(asha, rung)
-            if length > len(values):
-                break
-            so_far = values[:length]
-            value = _best(so_far, row.goal) if _is_best(plan) else so_far[-1]
-            found.append(Reached(trial, rung, value))
+        found += _rungs(connection, row, plan, trial, job, passed[trial.number])
+    return found
+
+
+def note_ended(tx: Transaction, row: SweepRow, plan: Plan) -> None:
+    """Write down what trials had reached whose jobs have ended: others are judged by it.
+
+    A job may end between two looks, while no server runs, or have been taken over.
+
+    Args:
+        tx: A transaction.
+        row: The sweep, locked, before the ends of its trials are written down.
+        plan: Its trials.
+    """
+    searching = [each for each in trials.open_trials(tx.connection, row.seq) if not each.is_final]
+    undecided = [each for each in searching if not each.pruned_at]
+    jobs = trials.jobs_of(tx.connection, row.seq, [each.number for each in undecided])
+    rows = jobs_store.get_many(
+        tx.connection, [each.job for of_trial in jobs.values() for each in of_trial]
+    )
+    over = {
+        number: rows[of_trial[0].job]
+        for number, of_trial in jobs.items()
+        if all(each.job in rows and rows[each.job].ended for each in of_trial)
+    }
+    passed = rungs.passed(tx.connection, row.seq, list(over))
+    for trial in undecided:
+        if trial.number in over:
+            job = over[trial.number]
+            for each in _rungs(tx.connection, row, plan, trial, job, passed[trial.number]):
+                rungs.add(tx, row.seq, trial.search, trial.number, each.rung, each.value)
+
+
+def _rungs(
+    connection: Connection, row: SweepRow, plan: Plan, trial: TrialRow, job: JobRow, first: int
+) -> list[Reached]:
+    """Return what a trial's first job has reached at rungs, from `first` on."""
+    values = _evaluations(connection, job, plan.spec.objective.metric)
+    found = []
+    for rung in range(first, _MOST_RUNGS):
+        length = _length(plan.spec.pruning.asha, rung)
+        if length > len(values):
+            break
+        so_far = values[:length]
+        value = _best(so_far, row.goal) if _is_best(plan) else so_far[-1]
+        found.append(Reached(trial, rung, value))
     return found
 
 

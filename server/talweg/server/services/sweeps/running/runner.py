@@ -13,7 +13,7 @@ from talweg.server.services.submission.submit import SubmissionService
 from talweg.server.services.sweeps.plans import Plans
 from talweg.server.services.sweeps.running.deciding import DecidingService
 from talweg.server.services.sweeps.running.pairing import prune_by_seeds
-from talweg.server.services.sweeps.running.pruning import decide, reached
+from talweg.server.services.sweeps.running.pruning import decide, note_ended, reached
 from talweg.server.services.sweeps.running.submitting import Submitter
 from talweg.server.services.sweeps.settling import settle
 from talweg.server.store.record.database import Database, Transaction
@@ -140,6 +140,8 @@ class SweepRunner:
             return row
         was_closing = row.closing
         plan = self._plans.of(row)
+        if plan.spec.pruning.HasField("asha"):
+            note_ended(tx, row, plan)
         row = settle(tx, row, plan)
         is_going_on = row.state == Sweep.RUNNING and not row.closing
         if plan.spec.pruning.HasField("wilcoxon") and is_going_on:
