@@ -324,3 +324,21 @@ def test_a_lineage_is_of_all_but_the_length() -> None:
     assert cell_of(spec(training={"batch_size": 8})).length == 20
     steps = [cell_of(spec(training={"steps": steps})) for steps in (3, 4)]
     assert steps[0].lineage == steps[1].lineage != cells[0].lineage
+
+
+async def test_a_copy_of_a_sweeps_job_is_of_no_sweep(rules: Rules) -> None:
+    sweeping = await begin(rules, **of_length(3), runs="per_setting")
+    await rules.runner.step()
+    (row, *_) = await rules.claim()
+    await train(rules, row)
+    tags = row.job_spec.tags
+    assert set(tags) == {"sweep", "trial", "runs"}
+    longer = spec(**{**to_dict(row.job_spec), "training": {"epochs": 4}})
+    longer.continued_from.job = row.name
+    continued = await rules.submit(longer)
+    assert (await rules.submission.retry(row.name, "")).job_spec.tags == {}
+    assert continued.job_spec.tags == {}
+    with pytest.raises(InvalidSpec, match=r"tags\.sweep"):
+        await rules.submit(row.job_spec)
+    assert (await rules.submit(spec(tags={"trial": "1"}))).job_spec.tags == {"trial": "1"}
+    assert (await sweeping.get()).state == Sweep.RUNNING

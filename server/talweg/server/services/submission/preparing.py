@@ -17,6 +17,7 @@ from talweg.server.services.submission.stored_data import (
     reads_stored,
     with_data,
 )
+from talweg.server.services.submission.sweep_tags import check_of_no_sweep, without_sweep
 from talweg.server.services.submission.uri_data import AT_STORED, AT_URI, ReadSpec
 from talweg.server.services.submission.violations import refused
 from talweg.server.store.jobs import NewJob
@@ -50,6 +51,9 @@ class Submission:
 
     why: str = "submitted"
     """Why the job waits, in words."""
+
+    of_sweep: bool = False
+    """A sweep submits it."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def _in_order(
     if read.error is not None:
         raise read.error
     text(submission.request_id, field="request_id", most=MAX_REQUEST_ID_CHARS)
-    spec, warnings = _checked(read, known, plugins, retry_of)
+    spec, warnings = _checked(read, known, plugins, retry_of, of_sweep=submission.of_sweep)
     if spec.HasField("test_of"):
         hint = "the service sets it when a session is closed; close it again to test again"
         raise refused([Violation("test_of", spec.test_of.job, "nothing", hint)])
@@ -168,9 +172,12 @@ def links_of(spec: JobSpec) -> tuple[str, ...]:
 
 
 def _checked(
-    read: ReadSpec, known: KnownData, plugins: Sequence[Told], retry_of: str
+    read: ReadSpec, known: KnownData, plugins: Sequence[Told], retry_of: str, *, of_sweep: bool
 ) -> tuple[JobSpec, bytes]:
     submitted = read.spec
+    is_copy = retry_of or submitted.HasField("continued_from") or submitted.HasField("replay")
+    if is_copy and not of_sweep:
+        submitted = without_sweep(submitted)
     size = submitted.ByteSize()
     if size > MAX_SPEC_BYTES:
         description = f"must be <= {MAX_SPEC_BYTES:,} bytes, but is {size:,}"
@@ -186,6 +193,8 @@ def _checked(
     if not check_fillable(spec):
         of_workers, warned = check_installed(spec, plugins, _queue_of(spec), violations)
         violations, warnings = [*violations, *of_workers], [*warnings, *warned]
+    if not of_sweep:
+        violations = [*check_of_no_sweep(spec), *violations]
     if violations or of_data:
         whole = [*of_data, *violations]
         if read.is_of_uri:

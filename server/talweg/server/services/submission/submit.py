@@ -58,7 +58,6 @@ from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import JobRow
 from talweg.spec import Violation, job_name
 from talweg.spec.plugins import Told
-from talweg.spec.sweeps import TAG_RUNS
 from talweg.v1.jobs_pb2 import Job
 from talweg.v1.spec_pb2 import JobSpec
 
@@ -191,11 +190,7 @@ class SubmissionService:
                 f"{name} is {state}: only a job that has ended can be retried",
                 metadata={"job": name, "state": state},
             )
-        spec = JobSpec()
-        spec.CopyFrom(row.job_spec)
-        # It is of no trial, and so has a run of its own.
-        spec.tags.pop(TAG_RUNS, None)
-        submission = Submission(spec, request_id)
+        submission = Submission(row.job_spec, request_id)
         (answer,) = await self._take([submission], caller, retry_of=name)
         if isinstance(answer, ServerError):
             raise answer

@@ -145,7 +145,7 @@ class CreationService:
             job.tags[TAG_SWEEP] = job.tags[TAG_TRIAL] = ""
             if spec.runs:
                 job.tags[TAG_RUNS] = ""
-            submissions.append(Submission(job, validate_only=True))
+            submissions.append(Submission(job, validate_only=True, of_sweep=True))
         answers = await self._submission.submit_many(submissions, caller=caller)
         violations: list[Violation] = []
         for answer, setting in zip(answers, settings, strict=True):

@@ -146,15 +146,15 @@ def _submission(due: Next, row: SweepRow) -> Submission:
         spec.tags[TAG_RUNS] = PER_SETTING
     source = due.source
     if source is None:
-        return Submission(spec)
+        return Submission(spec, of_sweep=True)
     if source.checkpoint is None:
         unit, length = length_of(source.job.job_spec)
         why = f"submitted; does not go on from {source.job.name} of {length} {unit}: {source.why}"
-        return Submission(spec, why=why)
+        return Submission(spec, why=why, of_sweep=True)
     spec.continued_from.job = source.job.name
     spec.continued_from.step = source.checkpoint.step
     spec.continued_from.as_whole = True
-    return Submission(spec)
+    return Submission(spec, of_sweep=True)
 
 
 def _room(connection: Connection, row: SweepRow, plan: Plan) -> int:
