@@ -7,13 +7,16 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Passes requests on to MLflow. It may hold some back, or lose MLflow's answers to them."""
+    """Passes requests on to MLflow. It may hold some back, lose answers, or know less."""
 
     def __init__(self, url: str) -> None:
         self.holds = ""
         """The end of the path of requests that wait before MLflow sees them; empty for none."""
         self.loses = ""
         """The end of the path of the one request whose answer is lost; empty for none."""
+        self.lacks = ""
+        """A part of the path of requests that are answered as by a server that does not know them;
+        empty for none."""
         self.held, self.opened = threading.Event(), threading.Event()
         self._target = urlsplit(url)
         self._paths: list[str] = []
@@ -52,6 +55,9 @@ class Proxy:
         holds = bool(self.holds) and path.endswith(self.holds)
         loses = bool(self.loses) and path.endswith(self.loses)
         self._paths.append(path)
+        if self.lacks and self.lacks in path:
+            request.send_error(404)
+            return
         if holds:
             self.held.set()
             assert self.opened.wait(360)

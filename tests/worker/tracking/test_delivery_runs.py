@@ -1,9 +1,13 @@
 """Which run in MLflow a job gets, where one was made, lost or deleted before."""
 
+from dataclasses import replace
+
 import mlflow
 from tests.worker._jobs import Jobs, tiny_spec
+from tests.worker.tracking.proxies import Proxy
 from tests.worker.tracking.spools import (
     SUCCEEDED,
+    keep_network,
     losses,
     runs_of,
     spool_files,
@@ -124,6 +128,34 @@ def test_a_run_that_somebody_deleted_stays_deleted(
     tracked = jobs.get(name).tracking
     assert (tracked.run_id, tracked.complete, tracked.deleted) == (run.info.run_id, True, True)
     jobs.channel.jobs.DeleteJob(DeleteJobRequest(name=name))
+
+
+def test_an_earlier_mlflow_gets_what_it_knows(
+    jobs: Jobs, settings: Settings, tracking: mlflow.MlflowClient, proxy: Proxy
+) -> None:
+    assignment = jobs.begin(spec := tiny_spec(outputs={"model": True, "plots": False}))
+    name = assignment.lease.job
+    # All of it: a gateway answers so while MLflow is away.
+    proxy.lacks = "/mlflow/"
+    through = Delivery(replace(settings, tracking_uri=proxy.url))
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 5)))
+        keep_network(writer, spec)
+        jobs.finish(assignment, SUCCEEDED)
+        writer.end(state="SUCCEEDED")
+    through.deliver()
+    assert not jobs.get(name).tracking.run_id
+    proxy.lacks = "/logged-models"
+    through.deliver()
+    tracked = jobs.get(name).tracking
+    assert tracked.complete
+    assert tracked.left_out.startswith("model: this version of MLflow does not know it")
+    (run,) = runs_of(tracking, spec, name)
+    assert run.info.status == "FINISHED"
+    assert steps_of(tracking, run, "train/loss") == [1, 2, 3, 4]
+    jobs.channel.jobs.DeleteJob(DeleteJobRequest(name=name))
+    through._remove_deleted()
+    assert runs_of(tracking, spec, name) == []
 
 
 def test_a_deleted_experiment_comes_back(

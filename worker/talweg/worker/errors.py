@@ -24,10 +24,12 @@ WorkerError
 └── TrackingError           MLflow has not done what it was asked to
     ├── TrackingAwayError   nobody answered, or the server refuses everybody: keep and wait
     │   └── NothingDoneError    and nothing of the call can have happened, or happen yet
+    │       └── NoSuchCallError     whoever answered does not know the call
     ├── TrackingBusyError   the server failed at this call: keep, and try others meanwhile
     ├── RunGoneError        the run does not exist, or somebody deleted it
     │   └── RunDeletedError     somebody deleted it
     └── RefusedError        this call will never succeed
+        └── UnknownCallError    this MLflow does not know it
 
 Those of one module alone stand in that module. A ValueError says that an argument is wrong; bugs
 raise whatever Python and torch raise.

@@ -12,6 +12,8 @@ from mlflow.exceptions import MlflowException, RestException
 
 from talweg.worker.errors import WorkerError
 
+# As MLflow's client says that there was no JSON in an answer of such a status.
+_NO_SUCH_CALL = re.compile(r"API request to endpoint \S+ failed with error code (404|405|501) ")
 _GONE = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 _REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "NOT_IMPLEMENTED"}
 _FORBIDDEN = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
@@ -40,6 +42,10 @@ class NothingDoneError(TrackingAwayError):
     """Nobody answered, and nothing of the call can have happened, or happen yet."""
 
 
+class NoSuchCallError(NothingDoneError):
+    """Whoever answered does not know the call: an earlier MLflow, or what stands before it."""
+
+
 class TrackingBusyError(TrackingError):
     """The server failed at this call: keep what is to be sent, and try others meanwhile."""
 
@@ -56,6 +62,10 @@ class RefusedError(TrackingError):
     """This call will never succeed as it is."""
 
 
+class UnknownCallError(RefusedError):
+    """This MLflow does not know the call, and answers others."""
+
+
 def answered(error: MlflowException) -> TrackingError:
     """Return what an answer of MLflow means, by its code."""
     message, code = str(error), error.error_code
@@ -68,6 +78,8 @@ def answered(error: MlflowException) -> TrackingError:
         return RefusedError(message)
     if code in _FORBIDDEN:
         return TrackingAwayError(message)
+    if code == "ENDPOINT_NOT_FOUND":
+        return NoSuchCallError(message)
     return TrackingBusyError(message)
 
 
@@ -94,6 +106,8 @@ def translated() -> Iterator[None]:
         # What the client found wrong itself, before it asked anybody, is wrong for good.
         if not str(exc).startswith("API request to"):
             raise RefusedError(str(exc)) from exc
+        if _NO_SUCH_CALL.match(str(exc)):
+            raise NoSuchCallError(str(exc)) from exc
         raise TrackingAwayError(str(exc)) from exc
     except (requests.RequestException, ConnectionError, TimeoutError) as exc:
         raise TrackingAwayError(str(exc)) from exc

@@ -5,7 +5,8 @@ from typing import Any
 
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 
-from talweg.worker.tracking.errors import RefusedError
+from talweg.worker.tracking.backends.backend import ask_newer
+from talweg.worker.tracking.errors import RefusedError, UnknownCallError
 from talweg.worker.tracking.outputs.labels import MAX_PARAM_LENGTH, cut
 from talweg.worker.tracking.outputs.training_data import TrainingData
 
@@ -31,14 +32,18 @@ class LoggedModels:
             experiment_id: Its experiment.
             name: What it is called.
             params: By which it is told from others.
+
+        Raises:
+            UnknownCallError: This MLflow has no logged models.
         """
-        model = self._ask(
+        model = ask_newer(
+            self._ask,
             lambda client: client.create_logged_model(
                 experiment_id,
                 name=name,
                 source_run_id=run_id,
                 params={key: cut(value, MAX_PARAM_LENGTH) for key, value in params.items()},
-            )
+            ),
         )
         model_id: str = model.model_id
         return model_id
@@ -100,19 +105,23 @@ class LoggedModels:
             self._ask(lambda client: client.log_batch(run_id, metrics=metrics))
 
     def of_run(self, run_id: str, experiment_id: str) -> Sequence[LoggedModel]:
-        """Return a run's logged models, the oldest first.
+        """Return a run's logged models, the oldest first; none where this MLflow has none.
 
         Args:
             run_id: The run.
             experiment_id: Its experiment.
         """
-        models: Sequence[LoggedModel] = self._ask(
-            lambda client: client.search_logged_models(
-                [experiment_id],
-                f"source_run_id = '{run_id}'",
-                order_by=[{"field_name": "creation_timestamp", "ascending": True}],
+        try:
+            models: Sequence[LoggedModel] = ask_newer(
+                self._ask,
+                lambda client: client.search_logged_models(
+                    [experiment_id],
+                    f"source_run_id = '{run_id}'",
+                    order_by=[{"field_name": "creation_timestamp", "ascending": True}],
+                ),
             )
-        )
+        except UnknownCallError:
+            return ()
         return models
 
     def find_empty(self, run_id: str, experiment_id: str) -> list[str]:

@@ -31,7 +31,7 @@ from mlflow.environment_variables import (
 )
 
 from talweg.spec.tracking import run_page
-from talweg.worker.tracking.backends.backend import Backend, HttpBackend
+from talweg.worker.tracking.backends.backend import Backend, HttpBackend, ask_newer
 from talweg.worker.tracking.errors import RefusedError, RunDeletedError
 from talweg.worker.tracking.experiments import find_or_make_experiment
 from talweg.worker.tracking.logged_models import LoggedModels
@@ -299,7 +299,8 @@ class Runs:
             profile=data.profile,
         )
         tags = [InputTag("mlflow.data.context", "training")]
-        self._ask(lambda client: client.log_inputs(run_id, [DatasetInput(dataset, tags)]))
+        inputs = [DatasetInput(dataset, tags)]
+        ask_newer(self._ask, lambda client: client.log_inputs(run_id, inputs))
 
     def log_text(self, run_id: str, text: str, path: str) -> None:
         """Store a text as a file of the run."""

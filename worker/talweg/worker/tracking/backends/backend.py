@@ -3,16 +3,23 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from talweg.worker.tracking.errors import translated, uploading
+from talweg.worker.tracking.errors import (
+    NoSuchCallError,
+    UnknownCallError,
+    translated,
+    uploading,
+)
 
 T = TypeVar("T")
+Ask = Callable[[Callable[[MlflowClient], T]], T]
+"""`Backend.ask`."""
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +56,28 @@ class Backend(Protocol):
         Args:
             uri: Where MLflow says that they are.
         """
+
+
+def ask_newer(ask: "Ask[Any]", call: Callable[[MlflowClient], T]) -> T:
+    """Ask for what earlier versions of MLflow's server do not know, and a run can do without.
+
+    Args:
+        ask: `Backend.ask`.
+        call: Calls the client that it is given.
+
+    Raises:
+        UnknownCallError: The server is there, and does not know the call.
+        TrackingError: As `ask` raises it; also where whoever answers knows no call at all.
+    """
+    try:
+        return cast("T", ask(call))
+    except NoSuchCallError:
+        # A gateway answers like this too, as long as MLflow is not behind it.
+        ask(lambda client: client.search_experiments(max_results=1))
+    try:
+        return cast("T", ask(call))
+    except NoSuchCallError as exc:
+        raise UnknownCallError(f"this version of MLflow does not know it: {exc}") from exc
 
 
 class HttpBackend:
