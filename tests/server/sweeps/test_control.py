@@ -1,5 +1,6 @@
 """Sweeps that are paused, cancelled or ended by a bound, and jobs that people touch."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,12 +17,13 @@ from tests.server.sweeps.sweeping import (
     update_sweep,
 )
 
-from talweg.server.errors import InvalidRequest, ServerError, SweepEnded, SweepNotFound
+from talweg.server.errors import InvalidRequest, JobInUse, ServerError, SweepEnded, SweepNotFound
 from talweg.server.services.attempts.leases import CancelOrder
 from talweg.server.services.attempts.reports import Report
+from talweg.server.services.retention.collection import CollectionService
 from talweg.server.services.retention.deletion import DeletionService
 from talweg.server.store.record.schema import sweeps as sweeps_table
-from talweg.v1.jobs_pb2 import Job, Outcome
+from talweg.v1.jobs_pb2 import CollectJobsRequest, Job, Outcome, TrackingRun
 from talweg.v1.sweeps_pb2 import Sweep, Trial
 
 SPACE = [{"path": "loss", "values": LOSSES}, {"path": AT_RATE, "values": RATES}]
@@ -257,6 +259,28 @@ async def test_jobs_that_people_end_or_delete_leave_their_trials_cancelled(rules
     await sweeping.run()
     assert {each.state for each in await sweeping.trials()} == {Trial.SUCCEEDED}
     assert (await sweeping.get()).best[0].label == "loss=mae"
+
+
+async def test_what_a_sweep_goes_on_with_is_not_deleted(rules: Rules) -> None:
+    sweeping = await Sweeping.begin(rules, seeds=2, parallel=2)
+    await rules.runner.step()
+    (row,) = await rules.claim(1)
+    await sweeping.finish(row)
+    deletion, collection = DeletionService(rules.database), CollectionService(rules.database)
+    with pytest.raises(JobInUse, match=sweeping.name):
+        await deletion.delete(row.name, force=True)
+    await rules.tracking.set_run(
+        row.name, expected="", run=TrackingRun(run_id="r", experiment_id="7", complete=True)
+    )
+
+    async def collected() -> list[str]:
+        found = await collection.collect(older_than=timedelta(0), keep=CollectJobsRequest.NONE)
+        return [each.id for each in found.rows]
+
+    assert await collected() == []
+    await sweeping.run()
+    assert {each.state for each in await sweeping.trials()} == {Trial.SUCCEEDED}
+    assert await collected() == [row.id]
 
 
 async def test_a_job_deleted_after_the_end_leaves_its_trial_its_value(rules: Rules) -> None:

@@ -47,9 +47,10 @@ class JobNotEnded(ServerError):
 
 
 class JobInUse(ServerError):
-    """Another job refers to the job that is to be deleted."""
+    """Another job refers to the job that is to be deleted, or a sweep goes on with its result."""
 
-    def __init__(self, name: str, users: Sequence[str], number: int) -> None:
+    @classmethod
+    def by_jobs(cls, name: str, users: Sequence[str], number: int) -> "JobInUse":
         """Name the users.
 
         Args:
@@ -59,10 +60,24 @@ class JobInUse(ServerError):
         """
         some = ", ".join(users) + (", …" if number > len(users) else "")
         who = "another job refers" if number == 1 else f"{number} jobs refer"
-        super().__init__(
+        return cls(
             f"{name} cannot be deleted: {who} to it ({some}). Delete "
             f"{'it' if number == 1 else 'them'} first",
             metadata={"job": name},
+        )
+
+    @classmethod
+    def by_sweep(cls, name: str, sweep: str) -> "JobInUse":
+        """Name the sweep that needs the result.
+
+        Args:
+            name: The job.
+            sweep: The sweep's name.
+        """
+        return cls(
+            f"{name} cannot be deleted: {sweep} goes on with its result. Cancel the sweep, or "
+            "delete the job once the sweep has ended",
+            metadata={"job": name, "sweep": sweep},
         )
 
 

@@ -13,7 +13,7 @@ from talweg.server.queries.filters import parse_filter
 from talweg.server.queueing.outage import Outage
 from talweg.server.services.comparison.results import results
 from talweg.server.services.retention.ages import check_age
-from talweg.server.services.retention.deletion import is_on_its_way
+from talweg.server.services.retention.deletion import is_on_its_way, sweeps_that_need
 from talweg.server.store import jobs, listing, removals, sessions
 from talweg.server.store.listing import Condition, OrderKey
 from talweg.server.store.record.clock import current_time, microseconds
@@ -133,7 +133,7 @@ def _chosen(
 
 
 def _unneeded(connection: Connection, candidates: Sequence[JobRow]) -> list[JobRow]:
-    """Return those that no other job refers to, but for jobs that go with them.
+    """Return those that no sweep goes on with, and no other job refers to, but for jobs that go.
 
     Args:
         connection: To read by.
@@ -143,7 +143,10 @@ def _unneeded(connection: Connection, candidates: Sequence[JobRow]) -> list[JobR
     for start in range(0, len(candidates), MOST_AT_ONCE):
         rows = candidates[start : start + MOST_AT_ONCE]
         users = removals.referrers(connection, [row.id for row in rows])
+        needed = sweeps_that_need(connection, rows)
         for row in rows:
+            if row.id in needed:
+                continue
             if row.job_spec.HasField("session") and sessions.open_session_of(connection, [row.id]):
                 continue
             if len(gone) == MOST_AT_ONCE:

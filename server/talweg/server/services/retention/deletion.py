@@ -1,6 +1,6 @@
 """Deleting jobs on request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from sqlalchemy import Connection, select
@@ -18,7 +18,8 @@ from talweg.server.store.record.clock import current_time, microseconds
 from talweg.server.store.record.database import Database, Transaction
 from talweg.server.store.record.rows import JobRow
 from talweg.server.store.removals import Removal
-from talweg.spec import session_name
+from talweg.server.store.sweeps import sweeps
+from talweg.spec import session_name, sweep_name
 from talweg.v1.jobs_pb2 import Job, TrackingRun
 
 _MAX_PAGE = 1000
@@ -103,7 +104,7 @@ def check_deletable(connection: Connection, row: JobRow, *, force: bool = False)
 
     Raises:
         JobNotEnded: It has not ended, or its results are on their way.
-        JobInUse: Another job refers to it.
+        JobInUse: Another job refers to it, or a sweep goes on with its result.
         SessionState: It is of a session that is open.
     """
     if not row.ended:
@@ -127,7 +128,23 @@ def check_deletable(connection: Connection, row: JobRow, *, force: bool = False)
         )
     users = removals.referrers(connection, [row.id]).get(row.id, ())
     if users:
-        raise JobInUse(row.name, users[:_MOST_NAMED], len(users))
+        raise JobInUse.by_jobs(row.name, users[:_MOST_NAMED], len(users))
+    if sweep := sweeps_that_need(connection, [row]).get(row.id):
+        raise JobInUse.by_sweep(row.name, sweep_name(sweep))
+
+
+def sweeps_that_need(connection: Connection, rows: Sequence[JobRow]) -> Mapping[str, str]:
+    """Return by job the id of a sweep that goes on with its result, if there is one.
+
+    A trial would end as CANCELLED without it, or a comparison have fewer seeds. A job that was
+    cancelled has none.
+
+    Args:
+        connection: To read by.
+        rows: At most a thousand jobs.
+    """
+    wanted = [row.id for row in rows if row.state != Job.CANCELLED]
+    return sweeps.going_on_with(connection, wanted)
 
 
 def is_on_its_way(row: JobRow, now: int) -> bool:

@@ -11,7 +11,7 @@ from talweg.server.store.record.clock import to_timestamp
 from talweg.server.store.record.database import Transaction
 from talweg.server.store.record.inserting import insert_new
 from talweg.server.store.record.rows import SweepRow
-from talweg.server.store.record.schema import goes_on, sweep_events, sweeps
+from talweg.server.store.record.schema import goes_on, sweep_events, sweeps, trial_jobs
 from talweg.server.store.record.scope import in_project, project_of, scoped_request_id
 from talweg.server.store.sweeps import runs
 from talweg.spec import sweep_name
@@ -90,6 +90,21 @@ def by_request_id(connection: Connection, request_id: str) -> SweepRow | None:
 def going_on(connection: Connection) -> list[str]:
     """Return the ids of sweeps that have not ended, the oldest first."""
     return list(connection.scalars(select(sweeps.c.id).where(goes_on).order_by(sweeps.c.seq)))
+
+
+def going_on_with(connection: Connection, jobs: Sequence[str]) -> dict[str, str]:
+    """Return by job the id of a sweep that goes on and that the job belongs to, if there is one.
+
+    Args:
+        connection: To read by.
+        jobs: Ids of at most a thousand jobs.
+    """
+    statement = (
+        select(trial_jobs.c.job, sweeps.c.id)
+        .join(sweeps, sweeps.c.seq == trial_jobs.c.sweep)
+        .where(trial_jobs.c.job.in_(list(jobs)), goes_on)
+    )
+    return {row.job: row.id for row in connection.execute(statement)}
 
 
 def newest(
