@@ -94,6 +94,19 @@ PROBLEMS: list[tuple[dict[str, Any], str, str]] = [
         "space: model.mlp.hidden[2]",
         "an index below 2",
     ),
+    (
+        space({"path": "training.batch_size", "uniform": {"low": 1, "high": 5}}, trials=3),
+        "space: training.batch_size",
+        "an integer",
+    ),
+    (space(values("tags.trial", "a", "b")), "space", "the service sets it"),
+    # Pruning that never stops anything.
+    ({"seeds": 3, "pruning": {"wilcoxon": {}}}, "seeds.count", "a number >= 4"),
+    (
+        {"seeds": 1, "pruning": {"wilcoxon": {"threshold": 0.25}}},
+        "seeds.count",
+        "a number >= 3",
+    ),
     # Values that come to nothing.
     (space(LOSSES, LOSSES), "space: loss", "one of them"),
     (space(values("loss.huber.delta", 1, 2), LOSSES), "space: loss.huber.delta", "loss varied"),

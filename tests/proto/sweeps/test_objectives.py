@@ -45,6 +45,11 @@ LOSS_OF_BASE = space(values("training.batch_size", 8, 16), objective="val/loss")
 
 # sweep, beginning of the violation, words in it
 REFUSED: list[tuple[dict[str, Any], str, list[str]]] = [
+    (
+        {"pruning": {"asha": {"min_evaluations": 500}}},
+        "pruning.asha.min_evaluations:",
+        ["no trial would be stopped"],
+    ),
     ({"objective": "val/loss"}, "objective.metric:", ["varies what the loss is", "val/mae"]),
     (
         space(values("loss.huber.delta", 1, 2), objective="val/loss"),

@@ -130,6 +130,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "space: training.batch_size",
         "found 0",
     ),
+    (
+        {"space": [{"path": "loss", "values": ["mse", "huber", {"huber": {"delta": 1}}]}]},
+        "space",
+        "loss=huber delta=1, the same job as loss=huber",
+    ),
     ({"base": {"task": "regression"}}, "base.dataset", "nothing"),
     (
         {"base": to_dict(spec(tags={f"t{index}": "x" for index in range(49)}))},

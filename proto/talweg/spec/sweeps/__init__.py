@@ -17,7 +17,7 @@ from talweg.spec.sweeps.checks import (
     fill_sweep,
     first_settings,
 )
-from talweg.spec.sweeps.dimensions import varied_paths
+from talweg.spec.sweeps.dimensions import is_listed, varied_paths
 from talweg.spec.sweeps.objective import check_objective, fill_objective
 from talweg.spec.sweeps.placing import where
 from talweg.spec.sweeps.plan import (
@@ -50,6 +50,7 @@ __all__ = [
     "fill_objective",
     "fill_sweep",
     "first_settings",
+    "is_listed",
     "seed_at",
     "setting_text",
     "space_to_json",

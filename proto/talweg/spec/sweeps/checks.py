@@ -79,6 +79,7 @@ def check_sweep(spec: SweepSpec) -> list[Violation]:
         violations += _algorithm(spec)
         violations += _seeds(spec)
         violations += _objective(spec)
+        violations += _pruning(spec)
         violations += _max_time(spec)
     if not violations:
         # Its searches can be told apart only once each of them is in order.
@@ -102,6 +103,9 @@ def _base(spec: SweepSpec) -> Iterator[Violation]:
         if tag in spec.base.tags:
             hint = "the service sets it for the jobs of a sweep"
             yield Violation(f"base.tags.{tag}", shown(spec.base.tags[tag]), "other tags", hint)
+        if f"tags.{tag}" in varied_paths(spec.space):
+            hint = "the service sets it for the jobs of a sweep"
+            yield Violation("space", f"tags.{tag}", "other paths", hint)
     if spec.base.HasField("session") and spec.base.session != spec.session:
         hint = "the jobs of a sweep are of its session: leave it out in the base"
         yield Violation("base.session", shown(spec.base.session), shown(spec.session), hint)
@@ -220,6 +224,18 @@ def _objective(spec: SweepSpec) -> Iterator[Violation]:
         if metric.startswith("test/"):
             hint += ", for choosing on test data would make the final figure too good"
         yield Violation("objective.metric", shown(metric), "a metric val/…", hint)
+
+
+def _pruning(spec: SweepSpec) -> Iterator[Violation]:
+    if not spec.pruning.HasField("wilcoxon"):
+        return
+    threshold = spec.pruning.wilcoxon.threshold
+    # The smallest p of n pairs is 2^-n.
+    least = math.floor(-math.log2(threshold)) + 1
+    if spec.seeds.count < least:
+        hint = f"with fewer no p is below the threshold, {threshold:g}: no trial would be stopped"
+        found = f"{spec.seeds.count} under pruning.wilcoxon"
+        yield Violation("seeds.count", found, f"a number >= {least}", hint)
 
 
 def _max_time(spec: SweepSpec) -> Iterator[Violation]:

@@ -11,7 +11,7 @@ from talweg.spec.sweeps.placing import where
 from talweg.spec.sweeps.plan import Plan
 from talweg.v1.options_pb2 import Goal
 from talweg.v1.spec_pb2 import JobSpec
-from talweg.v1.sweeps_pb2 import Objective, SweepSpec
+from talweg.v1.sweeps_pb2 import Asha, Objective, SweepSpec
 
 
 def fill_objective(spec: SweepSpec, first: JobSpec) -> None:
@@ -49,6 +49,19 @@ def check_objective(spec: SweepSpec, jobs: Sequence[JobSpec]) -> Iterator[Violat
             yield Violation("base.split.test", "0", "a number > 0", hint)
     if spec.objective.at == Objective.best:
         yield from _watched(spec)
+    if spec.pruning.HasField("asha"):
+        yield from _asha(spec.pruning.asha, jobs)
+
+
+def _asha(asha: Asha, jobs: Sequence[JobSpec]) -> Iterator[Violation]:
+    """Check that some job comes to the first decision, as far as is known before it runs."""
+    if any(job.training.WhichOneof("length") == "steps" for job in jobs):
+        return
+    most = max(-(-job.training.epochs // job.training.evaluate_every_epochs) for job in jobs)
+    if asha.min_evaluations > most:
+        found, allowed = shown(asha.min_evaluations), f"a number <= {most}"
+        hint = "jobs have no more evaluations, so that no trial would be stopped"
+        yield Violation("pruning.asha.min_evaluations", found, allowed, hint)
 
 
 def _watched(spec: SweepSpec) -> Iterator[Violation]:

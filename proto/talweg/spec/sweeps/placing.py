@@ -11,10 +11,13 @@ from talweg.spec.reading.fill import fill_message
 from talweg.spec.reading.json_form import from_dict, to_dict
 from talweg.spec.reading.override import put
 from talweg.spec.sweeps.plan import Plan
-from talweg.spec.sweeps.space import Setting, listed
+from talweg.spec.sweeps.space import Setting, listed, node
 from talweg.spec.sweeps.wording import name_of, setting_text
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.v1.sweeps_pb2 import Dimension
+
+# Where an interval is looked into: two of them are not both at whole numbers.
+_SHARES = (0.3819, 0.2713)
 
 
 def check_placing(plan: Plan, settings: Sequence[Setting]) -> Iterator[Violation]:
@@ -142,14 +145,26 @@ def _changed_by_seeds(
 def _unreadable(
     dimensions: Sequence[Dimension], known: set[tuple[str, str]]
 ) -> Iterator[Violation]:
-    """Check values that no setting had, each by itself: whether it can be read at its path."""
+    """Check values that no setting had, each by itself: whether it can be read at its path.
+
+    Of an interval the settings had the ends, which may be whole where the numbers between are not.
+    """
     for dimension in dimensions:
         for part in (dimension, *dimension.zip):
             for value in listed(part) if part.path else ():
                 if _key((part.path, value)) not in known:
                     yield from _alone(part.path, value)
+        if dimension.HasField("uniform") or dimension.HasField("log_uniform"):
+            yield from _alone(dimension.path, _fraction(dimension))
         for choice in dimension.choices:
             yield from _unreadable(choice.space, known)
+
+
+def _fraction(dimension: Dimension) -> Any:
+    """Return a number of an interval that is not whole, as its settings mostly are not."""
+    interval = node(dimension)
+    numbers = (interval.pick([share])[0][1] for share in _SHARES)
+    return next((number for number in numbers if number != int(number)), interval.pick([0])[0][1])
 
 
 def _alone(path: str, value: Any) -> Iterator[Violation]:

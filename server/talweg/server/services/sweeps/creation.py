@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from talweg.server.errors import InvalidSpec, RequestIdReused, ServerError, SpecTooLarge
@@ -28,6 +28,7 @@ from talweg.spec.sweeps import (
     fill_objective,
     fill_sweep,
     first_settings,
+    is_listed,
     setting_text,
     varied_paths,
     where,
@@ -119,6 +120,8 @@ class CreationService:
             )
         filled, settings = await asyncio.to_thread(_read, spec)
         jobs = await self._jobs(filled, settings, caller)
+        if repeated := list(_repeated(filled, jobs, settings)):
+            raise refused(limited(repeated))
         _pin(filled, jobs[0])
         fill_objective(filled, jobs[0])
         if violations := list(check_objective(filled, jobs)):
@@ -170,6 +173,25 @@ def _read(spec: SweepSpec) -> tuple[SweepSpec, list[Setting]]:
         raise refused(violations)
     # The metric is checked once that of the task is known.
     return filled, first_settings(Plan(filled))
+
+
+def _repeated(
+    spec: SweepSpec, jobs: Sequence[JobSpec], settings: Sequence[Setting]
+) -> Iterator[Violation]:
+    """Refuse settings that are one job once its defaults are filled in, such as mse and mse: {}.
+
+    Only of lists: an end of an interval may well be a default that is listed elsewhere. Two names
+    of one version of data may be meant, as the newest one and a certain one.
+    """
+    roots = {path.partition(".")[0] for path in varied_paths(spec.space)}
+    if roots & {"dataset", "weights"} or not all(map(is_listed, spec.space)):
+        return
+    first: dict[bytes, Setting] = {}
+    for job, setting in zip(jobs, settings, strict=True):
+        known = first.setdefault(job.SerializeToString(deterministic=True), setting)
+        if known is not setting:
+            found = f"{setting_text(setting)}, the same job as {setting_text(known)}"
+            yield Violation("space", found, "each setting once")
 
 
 def _pin(spec: SweepSpec, first: JobSpec) -> None:
