@@ -252,6 +252,8 @@ async def test_jobs_that_people_end_or_delete_leave_their_trials_cancelled(rules
     ]
     assert (first.count, second.count) == (1, 1)
     ranked = await sweeping.trials(best_first=True)
+    answer = await rules.sweep_answers.answer(sweeping.name)
+    assert answer.remarks == ["2 of 3 trials of the search were cancelled"]
     # That of all its seeds comes first, though it is worse.
     assert [each.number for each in ranked] == [3, 2, 1]
     # Also what was deleted is run again.

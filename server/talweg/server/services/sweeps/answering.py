@@ -1,7 +1,7 @@
 """What a sweep shows: the chosen settings, and how their values compare."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -271,10 +271,13 @@ def _compared_text(read: _Read, comparison: Comparison, answer: Answer) -> str:
 
 def _remarks(read: _Read) -> list[str]:
     remarks = []
+    is_cut = read.row.ended
     if read.row.ended and read.row.state != Sweep.SUCCEEDED:
         remarks.append(f"the sweep has not run to its end: {read.row.message}")
     elif read.row.ended and read.row.message.startswith(TIME_OVER):
         remarks.append(read.row.message)
+    else:
+        is_cut = False
     if read.plan.spec.HasField("compare"):
         if read.row.ended and not read.is_final:
             remarks.append(
@@ -285,20 +288,41 @@ def _remarks(read: _Read) -> list[str]:
         if len(efforts) > 1:
             each = ", ".join(f"{each.label} {each.num_trials}" for each in read.plan.searches)
             remarks.append(f"unequal effort, in settings tried: {each}")
+    remarks += _told_of_searches(read, is_cut=is_cut)
+    remarks += _told_of_jobs(read, is_cut=is_cut)
+    return remarks
+
+
+def _told_of_searches(read: _Read, *, is_cut: bool) -> Iterator[str]:
+    """Yield what came of trials beside results, unless the end of the sweep has said it."""
     for search, counts in zip(read.plan.searches, read.counts, strict=True):
         what = f"of {counts.ended} trials of {search.label or 'the search'}"
         if counts.diverged:
-            remarks.append(f"{counts.diverged} {what} diverged")
+            yield f"{counts.diverged} {what} diverged"
+        if counts.failed and not is_cut:
+            yield f"{counts.failed} {what} failed"
+        if counts.cancelled and not is_cut:
+            yield f"{counts.cancelled} {what} {_were(counts.cancelled)} cancelled"
         if counts.without_value:
-            remarks.append(f"{counts.without_value} {what} {_without_value(read.plan)}")
+            yield f"{counts.without_value} {what} {_without_value(read.plan)}"
+
+
+def _told_of_jobs(read: _Read, *, is_cut: bool) -> Iterator[str]:
+    """Yield what came of the jobs that are compared, beside results."""
     for label, states in read.final_states.items():
+        what = f"of {states.total()} final jobs of {label}"
         for state, verb in ((Job.DIVERGED, "diverged"), (Job.FAILED, "failed")):
             if states[state]:
-                remarks.append(f"{states[state]} of {states.total()} final jobs of {label} {verb}")
+                yield f"{states[state]} {what} {verb}"
+        if (cancelled := states[Job.CANCELLED]) and not is_cut:
+            yield f"{cancelled} {what} {_were(cancelled)} cancelled"
     for label, count in read.num_deleted.items():
         jobs = f"{count} of {read.num_jobs[label]} jobs of {label}"
-        remarks.append(f"{jobs} have been deleted and count no more")
-    return remarks
+        yield f"{jobs} have been deleted and count no more"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _without_value(plan: Plan) -> str:

@@ -211,6 +211,10 @@ class SearchCounts:
     """All of them that have."""
     diverged: int
     """Those that DIVERGED."""
+    failed: int
+    """Those that FAILED."""
+    cancelled: int
+    """Those that were CANCELLED."""
     without_value: int
     """Those that SUCCEEDED, and whose objective never had a value."""
 
@@ -234,7 +238,13 @@ def counts(connection: Connection, sweep: int, num_searches: int) -> list[Search
         if state == Trial.SUCCEEDED:
             without_value[search] = without
     return [
-        SearchCounts(each.total(), each[Trial.DIVERGED], without)
+        SearchCounts(
+            ended=each.total(),
+            diverged=each[Trial.DIVERGED],
+            failed=each[Trial.FAILED],
+            cancelled=each[Trial.CANCELLED],
+            without_value=without,
+        )
         for each, without in zip(by_search, without_value, strict=True)
     ]
 
