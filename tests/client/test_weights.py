@@ -13,7 +13,8 @@ import pytest
 from safetensors.numpy import save_file
 from tests.client.faulty import FaultyServer
 
-from talweg.client import Client, InvalidSpec, Unavailable
+from talweg.client import Client, InvalidRequest, InvalidSpec, Unavailable
+from talweg.client.results._registry import Registry
 
 JOB: dict[str, Any] = {
     "task": "regression", "dataset": "diabetes", "model": {"mlp": {"hidden": [4]}},
@@ -124,3 +125,10 @@ def test_weights_are_stored_beside_data_and_told_apart(client: Client, tmp_path:
     job = client.submit({**JOB, "weights": {"stored": stored.version}})
     assert job.spec.weights.stored == f"trunk@{stored.digest}"
     assert job.spec.weights.sha256 == stored.message.data_sha256
+
+
+@pytest.mark.parametrize("alias", ["latest", "V2", "a b", "a/b", "x" * 256])
+def test_an_alias_that_mlflow_refuses_registers_nothing(alias: str) -> None:
+    # Nobody answers there.
+    with pytest.raises(InvalidRequest, match="neither 'latest' nor a version"):
+        Registry("http://127.0.0.1:9").register("a", run_id="r", job="jobs/a", alias=alias)

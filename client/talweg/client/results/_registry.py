@@ -7,6 +7,7 @@ directly: no worker need be there, and no credentials pass through the server.
 import base64
 import json
 import os
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
@@ -44,6 +45,8 @@ _KINDS: Mapping[str, type[TalwegError]] = {
     "BAD_REQUEST": InvalidRequest,
     "UNAUTHENTICATED": PermissionDenied,
 }
+_ALIAS = re.compile(r"[\w-]{1,255}")
+_NO_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
 _READY = "LOGGED_MODEL_READY"
 _JOB_TAG = "talweg.job"
 
@@ -84,6 +87,9 @@ class Registry:
             Unavailable: MLflow does not answer.
             TalwegError: Another error of MLflow.
         """
+        if alias:
+            # MLflow checks it once the version is there already.
+            _check_alias(alias)
         model_id = self._model_of(run_id, job)
         try:
             self._ask("POST", "registered-models/create", {"name": name})
@@ -192,6 +198,19 @@ class Registry:
         except (ValueError, KeyError, TypeError):
             return ServerError(f"MLflow at {self._base} answered {error.code} {error.reason}")
         return _KINDS.get(code, ServerError)(f"MLflow: {message}", reason=code)
+
+
+def _check_alias(alias: str) -> None:
+    """Refuse what MLflow does not take as an alias.
+
+    Raises:
+        InvalidRequest: It says what is allowed.
+    """
+    if not _ALIAS.fullmatch(alias) or _NO_ALIAS.fullmatch(alias):
+        raise InvalidRequest(
+            f"alias: found {alias[:80]!r}; allowed 1 to 255 letters, digits, dashes and "
+            "underscores, neither 'latest' nor a version such as 'v1'"
+        )
 
 
 def _source(model_id: str) -> str:
