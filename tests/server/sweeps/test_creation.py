@@ -297,6 +297,21 @@ async def test_trials_are_listed_in_pages(rules: Rules) -> None:
     assert await numbers(best_first=True) == [7, 6, 5, 4, 3, 2, 1]
 
 
+async def test_trials_that_end_between_two_pages_hide_no_others(rules: Rules) -> None:
+    rates = [0.001 * number for number in range(1, 6)]
+    sweeping = await Sweeping.begin(rules, space=[{"path": AT_RATE, "values": rates}])
+    await rules.runner.step()
+    running: dict[str, Any] = {"best_first": False, "states": [Trial.RUNNING], "page_size": 2}
+    first = await rules.sweeps.list_trials(sweeping.name, **running, page_token="")
+    await sweeping.work(2)
+    await rules.runner.step()
+    rest = await rules.sweeps.list_trials(
+        sweeping.name, **running | {"page_size": 3}, page_token=first.next_token
+    )
+    assert [trial.number for trial in (*first.trials, *rest.trials)] == [1, 2, 3, 4, 5]
+    assert rest.next_token == ""
+
+
 async def test_wrong_arguments_of_lists(rules: Rules) -> None:
     sweeping = await Sweeping.begin(rules)
     await rules.runner.step()

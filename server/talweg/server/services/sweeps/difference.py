@@ -108,7 +108,7 @@ def _listed(plan: Plan) -> _Listed:
 def _begun(connection: Connection, row: SweepRow, plan: Plan) -> _Listed:
     """List the settings that a search has come to."""
     most = _most_settings(plan)
-    found = trials.page(connection, row.seq, states=(), goal=None, skip=0, limit=most)
+    found = trials.page(connection, row.seq, states=(), goal=None, start=0, limit=most)
     pairs = [trial.pairs for trial in found if not trial.is_final]
     return _Listed(
         dict(_planned(plan, each) for each in pairs), row.ended and row.num_begun <= most

@@ -182,8 +182,8 @@ class SweepService:
         size = count(page_size, field="page_size", most=_MAX_PAGE, default=_DEFAULT_TRIALS)
         _check_states(states, Trial.State.values())
         arguments = [name, str(best_first), *map(str, states)]
-        skip = int(pages.decode(page_token, arguments, (int,))[0]) if page_token else 0
-        if skip < 0:
+        start = int(pages.decode(page_token, arguments, (int,))[0]) if page_token else 0
+        if start < 0:
             raise InvalidRequest.of("page_token", "was not issued by this service")
 
         def read(connection: Connection) -> TrialPage:
@@ -193,10 +193,13 @@ class SweepService:
                 row.seq,
                 states=states,
                 goal=row.goal if best_first else None,
-                skip=skip,
+                start=start,
                 limit=size + 1,
             )
-            token = pages.encode([skip + size], arguments) if len(found) > size else ""
+            token = ""
+            if len(found) > size:
+                place = start + size if best_first else found[size - 1].number
+                token = pages.encode([place], arguments)
             return TrialPage(self._messages(connection, row, found[:size]), token)
 
         return await self._database.reading(read)

@@ -149,7 +149,7 @@ def page(
     *,
     states: Sequence[int],
     goal: int | None,
-    skip: int,
+    start: int,
     limit: int,
 ) -> list[TrialRow]:
     """List trials.
@@ -159,14 +159,18 @@ def page(
         sweep: The sweep.
         states: Only those in these; all where empty.
         goal: The best by it first; by number where None.
-        skip: How many to leave out at the beginning.
+        start: The number after which to begin, since trials may leave their states from page to
+            page; of the best first, how many to leave out.
         limit: At most so many.
     """
-    statement = select(trials).where(trials.c.sweep == sweep).offset(skip).limit(limit)
+    statement = select(trials).where(trials.c.sweep == sweep).limit(limit)
     if states:
         statement = statement.where(trials.c.state.in_(states))
     order: list[Any] = []
-    if goal is not None:
+    if goal is None:
+        statement = statement.where(trials.c.number > start)
+    else:
+        statement = statement.offset(start)
         order = [_RANK, trials.c.value.is_(None), _by_value(goal)]
     rows = connection.execute(statement.order_by(*order, trials.c.number))
     return [TrialRow(*row) for row in rows]
