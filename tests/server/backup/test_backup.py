@@ -15,12 +15,14 @@ from click.testing import CliRunner
 from sqlalchemy import select
 from tests.server.samples import Rules, spec
 
+from talweg.server.backup.deliveries import add_deliveries
 from talweg.server.commands.backups import backup, restore
 from talweg.server.services.stored_datasets.views import row_of
 from talweg.server.store import stored_datasets
 from talweg.server.store.record import dump, migrate
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.schema import metadata
+from talweg.v1.jobs_pb2 import TrackingRun
 from talweg.v1.stored_datasets_pb2 import StoredDataset
 
 
@@ -72,6 +74,28 @@ async def test_a_record_is_the_same_in_another_database(
         again.close()
     finally:
         restored.close()
+
+
+async def test_what_is_delivered_meanwhile_has_its_run_after_a_restore(
+    rules: Rules, tmp_path: Path
+) -> None:
+    delivered, waiting = [await rules.finished(spec()) for _ in range(2)]
+    running = await rules.running(spec())
+    record, spool = tmp_path / "record", tmp_path / "spool"
+    record.mkdir()
+    dump.write_tables(rules.database, record)
+    before = list(dump.read_rows(record, "jobs"))
+    # The one is delivered and leaves the spool before that is copied, the others after it.
+    for row in (delivered, waiting, running):
+        run = TrackingRun(run_id=f"run-{row.id}", experiment_id="7", complete=True)
+        await rules.tracking.set_run(row.name, expected="", run=run)
+    (spool / waiting.id).mkdir(parents=True)
+    add_deliveries(rules.database, record, spool)
+    after = {row["id"]: row for row in dump.read_rows(record, "jobs")}
+    assert TrackingRun.FromString(after[delivered.id].pop("tracking")).run_id.startswith("run-")
+    assert list(after.values()) == [
+        {name: value for name, value in row.items() if name in after[row["id"]]} for row in before
+    ]
 
 
 def run(command: Any, *arguments: str | Path, **env: str) -> Any:

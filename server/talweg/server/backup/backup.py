@@ -4,8 +4,9 @@ A backup is a folder: `manifest.json`, written last; `record`, the tables; `blob
 and, of a stack on one machine, `spool`, `mlflow` and its tokens.
 
 The record is read first. What it calls delivered is then surely in MLflow when that is copied, and
-what it does not is in the spool, which is copied before MLflow. Jobs that run then are resumed
-after a restore, from a checkpoint that is in the backup, or else from their beginning.
+what it does not is in the spool, which is copied before MLflow, or was delivered between: the
+record is asked again about that, see `deliveries`. Jobs that run then are resumed after a restore,
+from a checkpoint that is in the backup, or else from their beginning.
 """
 
 import json
@@ -22,13 +23,14 @@ from sqlalchemy import select
 
 from talweg.blobs import project_blobs
 from talweg.server.backup.copying import copy_folder, count_files
+from talweg.server.backup.deliveries import add_deliveries
 from talweg.server.backup.places import Places, check_record
 from talweg.server.store.record import dump, migrate
 from talweg.server.store.record.database import Database
 from talweg.server.store.record.dump import DumpError
 from talweg.server.store.record.schema import stored_datasets
 from talweg.server.store.stored_datasets import Content
-from talweg.spec.local.data_folder import BLOBS
+from talweg.spec.local.data_folder import BLOBS, SPOOL
 from talweg.spec.local.whole_files import write_whole
 
 MANIFEST = "manifest.json"
@@ -84,14 +86,15 @@ def back_up(places: Places, target: Path, *, include_blobs: bool, say: Say) -> N
     try:
         rows = dump.write_tables(database, target / "record")
         contents = _stored(database)
+        say(f"record: {sum(rows.values()):,} rows, {rows['jobs']:,} jobs")
+        counts: dict[str, int] = {}
+        for name, source in folders.items():
+            if source.exists():
+                counts[name], num_bytes = copy_folder(source, target / name)
+                say(f"{name}: {counts[name]:,} files, {num_bytes:,} bytes")
+        add_deliveries(database, target / "record", target / SPOOL)
     finally:
         database.close()
-    say(f"record: {sum(rows.values()):,} rows, {rows['jobs']:,} jobs")
-    counts: dict[str, int] = {}
-    for name, source in folders.items():
-        if source.exists():
-            counts[name], num_bytes = copy_folder(source, target / name)
-            say(f"{name}: {counts[name]:,} files, {num_bytes:,} bytes")
     for name, path in places.all_secrets.items():
         if path.exists():
             write_whole(target / name, path.read_bytes())

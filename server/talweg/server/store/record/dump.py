@@ -6,7 +6,7 @@ base64 in an object of their own. All tables are read in one transaction, and so
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,31 @@ def read_tables(database: Database, folder: Path, *, version: str) -> dict[str, 
     except CannotStart as exc:
         raise DumpError(str(exc)) from exc
     return counts
+
+
+def read_rows(folder: Path, table: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table that `write_tables` has written, by the names of their columns."""
+    with (folder / f"{table}.jsonl").open(encoding="utf-8") as file:
+        for rows in _batches(file, json.loads(file.readline())):
+            yield from rows
+
+
+def replace_rows(folder: Path, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the rows of a table anew that `write_tables` has written.
+
+    Args:
+        folder: Where it has.
+        table: The table.
+        rows: All of them; they may be read from there meanwhile.
+    """
+    path = folder / f"{table}.jsonl"
+    columns = [column.name for column in metadata.tables[table].columns]
+    aside = path.with_suffix(".part")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(columns) + "\n")
+        for row in rows:
+            file.write(json.dumps([_to_json(row[name]) for name in columns]) + "\n")
+    aside.replace(path)
 
 
 def count_rows(folder: Path, name: str) -> int:
