@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import mlflow
+import pytest
 from tests.worker._jobs import Jobs, tiny_spec
 from tests.worker.tracking.proxies import Proxy
 from tests.worker.tracking.spools import (
@@ -20,6 +21,7 @@ from talweg.v1.jobs_pb2 import DeleteJobRequest, TrackingRun
 from talweg.v1.workers_pb2 import Lease
 from talweg.worker.settings import Settings
 from talweg.worker.tracking.delivery import Delivery
+from talweg.worker.tracking.job_delivery import home
 from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.record import Record
 from talweg.worker.tracking.runs import RunId
@@ -62,6 +64,28 @@ def test_a_run_made_before_a_kill_is_found_again(
     (run,) = runs_of(tracking, spec, name)
     assert run.info.run_id == made.info.run_id == jobs.get(name).tracking.run_id
     assert run.info.status == "FINISHED"
+
+
+def test_the_run_of_a_job_in_a_restored_spool_is_found(
+    jobs: Jobs,
+    settings: Settings,
+    delivery: Delivery,
+    tracking: mlflow.MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assignment = jobs.begin(spec := tiny_spec(experiment="restored"))
+    name = assignment.lease.job
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 5)))
+        jobs.finish(assignment, SUCCEEDED)
+        writer.end(state="SUCCEEDED")
+    # The spool was copied before the run was made, and MLflow after that.
+    experiment = tracking.create_experiment("restored")
+    made = tracking.create_run(experiment, tags={"talweg.job": job_id(name)})
+    monkeypatch.setattr(home, "_STARTED_MS", now_ms() + 1)
+    delivery.deliver()
+    (run,) = runs_of(tracking, spec, name)
+    assert run.info.run_id == made.info.run_id == jobs.get(name).tracking.run_id
 
 
 def test_of_two_runs_the_record_keeps_the_first(

@@ -29,6 +29,10 @@ from talweg.worker.tracking.runs import (
 )
 from talweg.worker.tracking.spool import now_ms
 
+# A job that began before this process may have been delivered by another, of which the spool tells
+# nothing: it may be that of a backup, which was copied before MLflow was.
+_STARTED_MS = now_ms()
+
 log = logging.getLogger(__name__)
 
 
@@ -68,7 +72,8 @@ def ensure_run(
     run: RunId | None = None
     made = False
     # Nobody can have made a run for a first attempt that nobody has begun to deliver.
-    if state.creating or state.replaces or not is_new or begin["attempt"] > 1:
+    is_first = is_new and begin["attempt"] == 1 and begin["time"] >= _STARTED_MS
+    if state.creating or state.replaces or not is_first:
         run = _run_in_record(record, job_id, replaces=state.replaces)
         if run is None:
             run = _find(runs, experiment_id, job_id, state)
