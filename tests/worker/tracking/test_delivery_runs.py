@@ -199,6 +199,43 @@ def test_a_deleted_experiment_comes_back(
         tracking.delete_experiment(experiment.experiment_id)
 
 
+def test_a_run_that_was_dropped_does_not_come_back_with_its_experiment(
+    jobs: Jobs, settings: Settings, delivery: Delivery, tracking: mlflow.MlflowClient
+) -> None:
+    spec = tiny_spec(experiment="dropped")
+    first, second = jobs.begin(spec), jobs.begin(spec)
+    with (
+        writer_of(first, settings.spool_dir) as dropped,
+        writer_of(second, settings.spool_dir) as waiting,
+    ):
+        for writer in (dropped, waiting):
+            writer.points(losses(range(1, 5)))
+            writer.flush()
+        delivery.deliver()
+        experiment = tracking.get_experiment_by_name("dropped")
+        assert experiment is not None
+        tracking.delete_experiment(experiment.experiment_id)
+        jobs.finish(first, SUCCEEDED)
+        dropped.end(state="SUCCEEDED")
+        delivery.deliver()
+        assert jobs.get(first.lease.job).tracking.deleted
+        # The next job restores the experiment, also for the one that still runs.
+        third = jobs.begin(spec)
+        with writer_of(third, settings.spool_dir) as writer:
+            jobs.finish(third, SUCCEEDED)
+            writer.end(state="SUCCEEDED")
+        again = Delivery(settings)
+        again.deliver()
+        waiting.points(losses(range(5, 9)))
+        jobs.finish(second, SUCCEEDED)
+        waiting.end(state="SUCCEEDED")
+    again.deliver()
+    assert runs_of(tracking, spec, first.lease.job) == []
+    (run,) = runs_of(tracking, spec, second.lease.job)
+    assert run.info.status == "FINISHED"
+    assert steps_of(tracking, run, "train/loss") == list(range(1, 9))
+
+
 def test_a_job_that_the_server_does_not_know_reaches_mlflow(
     settings: Settings,
     delivery: Delivery,

@@ -1,5 +1,7 @@
 """The experiments in MLflow that runs are in."""
 
+from collections.abc import Callable
+
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
@@ -21,12 +23,15 @@ def experiment_name(experiment: str, project: str | None) -> str:
     return experiment if project == DEFAULT_PROJECT else f"{project}/{experiment}"
 
 
-def find_or_make_experiment(client: MlflowClient, name: str) -> str:
+def find_or_make_experiment(
+    client: MlflowClient, name: str, *, restored: Callable[[str], None] = lambda _: None
+) -> str:
     """Return the id of an experiment, made where there is none and restored where it was deleted.
 
     Args:
         client: Asks MLflow.
         name: Of `experiment_name`.
+        restored: Called with the id of one that was restored, with all runs that were in it.
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
@@ -43,4 +48,5 @@ def find_or_make_experiment(client: MlflowClient, name: str) -> str:
     experiment_id: str = experiment.experiment_id
     if experiment.lifecycle_stage == LifecycleStage.DELETED:
         client.restore_experiment(experiment_id)
+        restored(experiment_id)
     return experiment_id

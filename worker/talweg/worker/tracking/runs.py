@@ -107,6 +107,7 @@ class Runs:
         self._experiments: dict[str, str] = {}
         self._experiments_lock = threading.Lock()
         self._shared_views: set[tuple[str, str]] = set()
+        self._restored: set[str] = set()
 
     def url(self, run: RunId) -> str:
         """Return the run's page; empty where the server has no pages."""
@@ -117,9 +118,34 @@ class Runs:
         with self._experiments_lock:
             if name not in self._experiments:
                 self._experiments[name] = self._ask(
-                    lambda client: find_or_make_experiment(client, name)
+                    lambda client: find_or_make_experiment(
+                        client, name, restored=self._restored.add
+                    )
                 )
             return self._experiments[name]
+
+    def running_again(self, experiment_id: str) -> list[Run]:
+        """Return the runs of jobs that came back with an experiment and are RUNNING."""
+        if experiment_id not in self._restored:
+            return []
+        found: list[Run] = []
+        token: str | None = ""
+        while token is not None:
+            page = self._ask(
+                partial(
+                    MlflowClient.search_runs,
+                    experiment_ids=[experiment_id],
+                    filter_string="attributes.status = 'RUNNING'",
+                    page_token=token or None,
+                )
+            )
+            found += page
+            token = page.token or None
+        return [run for run in found if JOB_TAG in run.data.tags]
+
+    def forget_restored(self, experiment_id: str) -> None:
+        """Forget that an experiment came back: its runs have been looked at."""
+        self._restored.discard(experiment_id)
 
     def share_view(self, experiment_id: str, tag: str, view: str) -> None:
         """Tag an experiment with a view of its runs, once in this process.

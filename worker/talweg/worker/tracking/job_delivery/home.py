@@ -7,6 +7,7 @@ one that nobody needs is put away.
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from talweg.spec import display_name, kind, label
@@ -69,6 +70,7 @@ def ensure_run(
     if state.run_id:
         return
     experiment_id = runs.experiment(experiment_name(spec.experiment, begin.get("project")))
+    _delete_dropped(experiment_id, runs, record)
     run: RunId | None = None
     made = False
     # Nobody can have made a run for a first attempt that nobody has begun to deliver.
@@ -112,6 +114,21 @@ def _find(runs: Runs, experiment_id: str, job_id: str, state: DeliveryState) -> 
     # It is the one that was asked for, unless another machine's delivery has made it.
     state.unanswered = max(0, state.unanswered - 1)
     return RunId(candidates[0].info.run_id, experiment_id)
+
+
+def _delete_dropped(experiment_id: str, runs: Runs, record: Record) -> None:
+    """Delete runs again that came back with their experiment, and whose results were dropped.
+
+    They would be RUNNING for ever, with the points that they had when somebody deleted them.
+    """
+    for run in runs.running_again(experiment_id):
+        job = record.job(run.data.tags[JOB_TAG])
+        if job is None or job.tracking.deleted:
+            with suppress(RunGoneError):
+                # Another thread may have been quicker.
+                runs.delete(run.info.run_id)
+            log.info("%s: its run had been deleted, and is again", run.data.tags[JOB_TAG])
+    runs.forget_restored(experiment_id)
 
 
 def close_surplus(
