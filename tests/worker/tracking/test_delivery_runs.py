@@ -20,11 +20,12 @@ from talweg.spec import job_id
 from talweg.v1.jobs_pb2 import DeleteJobRequest, TrackingRun
 from talweg.v1.workers_pb2 import Lease
 from talweg.worker.settings import Settings
+from talweg.worker.tracking import runs
 from talweg.worker.tracking.delivery import Delivery
 from talweg.worker.tracking.job_delivery import home
 from talweg.worker.tracking.job_delivery.state import DeliveryState
 from talweg.worker.tracking.record import Record
-from talweg.worker.tracking.runs import RunId
+from talweg.worker.tracking.runs import RunId, Runs
 from talweg.worker.tracking.spool import now_ms
 
 
@@ -197,6 +198,18 @@ def test_a_deleted_experiment_comes_back(
         assert experiment.lifecycle_stage == "active"
         assert runs_of(tracking, spec, assignment.lease.job)
         tracking.delete_experiment(experiment.experiment_id)
+
+
+def test_a_renamed_experiment_gets_no_more_runs(
+    mlflow_url: str, tracking: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Runs(mlflow_url)
+    archived = made.experiment("losses of May")
+    tracking.rename_experiment(archived, "archive")
+    assert made.experiment("losses of May") == archived
+    monkeypatch.setattr(runs, "_KNOWN_S", 0.0)
+    assert made.experiment("losses of May") not in ("", archived)
+    assert made.experiment("archive") == archived
 
 
 def test_a_run_that_was_dropped_does_not_come_back_with_its_experiment(

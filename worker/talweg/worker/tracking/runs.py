@@ -4,8 +4,10 @@ Every call either has happened when it returns, or raises a TrackingError.
 """
 
 import logging
+import math
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -54,6 +56,9 @@ AT_WORK_S = 30.0
 
 It waits up to 20 s for a SQLite database that somebody has locked.
 """
+
+# How long the id of an experiment is taken to be that of its name.
+_KNOWN_S = 20.0
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +109,8 @@ class Runs:
         self._ask = self.backend.ask
         self.models = LoggedModels(self._ask)
         """The logged models of runs."""
-        self._experiments: dict[str, str] = {}
+        # With the time at which they were looked up.
+        self._experiments: dict[str, tuple[str, float]] = {}
         self._experiments_lock = threading.Lock()
         self._shared_views: set[tuple[str, str]] = set()
         self._restored: set[str] = set()
@@ -116,13 +122,16 @@ class Runs:
     def experiment(self, name: str) -> str:
         """Return the experiment's id; create it if missing, restore it if deleted."""
         with self._experiments_lock:
-            if name not in self._experiments:
-                self._experiments[name] = self._ask(
+            _, since = self._experiments.get(name, ("", -math.inf))
+            # Somebody may have renamed it, to begin anew under its name.
+            if time.monotonic() - since >= _KNOWN_S:
+                id_ = self._ask(
                     lambda client: find_or_make_experiment(
                         client, name, restored=self._restored.add
                     )
                 )
-            return self._experiments[name]
+                self._experiments[name] = id_, time.monotonic()
+            return self._experiments[name][0]
 
     def running_again(self, experiment_id: str) -> list[Run]:
         """Return the runs of jobs that came back with an experiment and are RUNNING."""
