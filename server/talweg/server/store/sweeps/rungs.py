@@ -29,5 +29,14 @@ def values(connection: Connection, sweep: int, search: int, rung: int) -> list[f
 
 def add(tx: Transaction, sweep: int, search: int, trial: int, rung: int, value: float) -> None:
     """Write down what a trial has reached at a rung."""
-    columns = {"sweep": sweep, "search": search, "trial": trial, "rung": rung, "value": value}
-    tx.connection.execute(insert(trial_rungs), columns)
+    add_all(tx, sweep, [(search, trial, rung, value)])
+
+
+def add_all(tx: Transaction, sweep: int, new: Sequence[tuple[int, int, int, float]]) -> None:
+    """Write down what trials have reached: their search, number, rung and value."""
+    columns = [
+        {"sweep": sweep, "search": search, "trial": trial, "rung": rung, "value": value}
+        for search, trial, rung, value in new
+    ]
+    if columns:
+        tx.connection.execute(insert(trial_rungs), columns)

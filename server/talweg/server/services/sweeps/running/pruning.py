@@ -86,11 +86,13 @@ def note_ended(tx: Transaction, row: SweepRow, plan: Plan) -> None:
         if all(each.job in rows and rows[each.job].ended for each in of_trial)
     }
     passed = rungs.passed(tx.connection, row.seq, list(over))
+    new = []
     for trial in undecided:
         if trial.number in over:
             job = over[trial.number]
-            for each in _rungs(tx.connection, row, plan, trial, job, passed[trial.number]):
-                rungs.add(tx, row.seq, trial.search, trial.number, each.rung, each.value)
+            found = _rungs(tx.connection, row, plan, trial, job, passed[trial.number])
+            new += [(trial.search, trial.number, each.rung, each.value) for each in found]
+    rungs.add_all(tx, row.seq, new)
 
 
 def _rungs(
