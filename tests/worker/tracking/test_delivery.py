@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from tests._parts import wait_until
 from tests.worker._jobs import Jobs, tiny_spec
 from tests.worker.tracking.spools import (
     SUCCEEDED,
@@ -23,6 +24,7 @@ from talweg.worker.settings import Settings
 from talweg.worker.tracking import spool
 from talweg.worker.tracking.delivery import Delivery
 from talweg.worker.tracking.job_delivery import ending
+from talweg.worker.tracking.outputs import results
 from talweg.worker.tracking.spool import SpoolWriter
 
 
@@ -277,3 +279,21 @@ def test_a_run_ends_no_earlier_than_it_began(
     (run,) = runs_of(tracking, spec, assignment.lease.job)
     assert run.info.status == "FINISHED"
     assert run.info.start_time == run.info.end_time == begin_ms
+
+
+def test_a_job_without_pictures_waits_for_no_others_to_be_drawn(
+    jobs: Jobs, settings: Settings, delivery: Delivery, tracking: mlflow.MlflowClient
+) -> None:
+    spec = tiny_spec(outputs={"model": False, "plots": False})
+    assignment = jobs.begin(spec)
+    with writer_of(assignment, settings.spool_dir) as writer:
+        writer.points(losses(range(1, 5)))
+        jobs.finish(assignment, SUCCEEDED)
+        writer.end(state="SUCCEEDED")
+
+    def is_complete() -> bool:
+        delivery.deliver(patience=0.5)
+        return jobs.get(assignment.lease.job).tracking.complete
+
+    with results._turn:
+        wait_until(is_complete, timeout=5, what="delivered")

@@ -98,7 +98,7 @@ def send_outputs(
     ]
     for name, wanted, step in steps:
         if wanted:
-            once(name, _forgiving(attempt.folder, name, step))
+            once(name, _forgiving(attempt.folder, name, step, needs_turn=name != "weights"))
 
 
 def send_diagnoses(
@@ -131,9 +131,13 @@ def _send_diagnosis(
     send_diagnosis(name, attempt, spec, run=run, runs=runs)
 
 
-def _forgiving(folder: Path, name: str, step: Callable[[], None]) -> Callable[[], None]:
+def _forgiving(
+    folder: Path, name: str, step: Callable[[], None], *, needs_turn: bool = True
+) -> Callable[[], None]:
+    """Return a step that leaves out what cannot be made, and that draws or exports in turn."""
+
     def take() -> None:
-        if not _turn.acquire(blocking=False):
+        if needs_turn and not _turn.acquire(blocking=False):
             raise NotYetError
         try:
             step()
@@ -143,7 +147,8 @@ def _forgiving(folder: Path, name: str, step: Callable[[], None]) -> Callable[[]
             log.exception("%s: %s could not be made", folder, name)
             raise NotMadeError(f"it could not be made: {exc}") from exc
         finally:
-            _turn.release()
+            if needs_turn:
+                _turn.release()
 
     return take
 
@@ -178,7 +183,11 @@ def store_artifacts(
         except OSError as exc:
             raise TrackingBusyError(f"the blob store cannot be written: {exc}") from exc
 
-    once("artifacts", _forgiving(attempt.folder, "files for the blob store", store))
+    # Without pictures nothing is drawn, and a job that has none must not wait for those of others.
+    step = _forgiving(
+        attempt.folder, "files for the blob store", store, needs_turn=spec.outputs.plots
+    )
+    once("artifacts", step)
 
 
 def _send_plots(
