@@ -101,11 +101,11 @@ PROBLEMS: list[tuple[dict[str, Any], str, str]] = [
     ),
     (space(values("tags.trial", "a", "b")), "space", "the service sets it"),
     # Pruning that never stops anything.
-    ({"seeds": 3, "pruning": {"wilcoxon": {}}}, "seeds.count", "a number >= 4"),
+    ({"seeds": 4, "pruning": {"wilcoxon": {}}}, "seeds.count", "a number >= 5"),
     (
         {"seeds": 1, "pruning": {"wilcoxon": {"threshold": 0.25}}},
         "seeds.count",
-        "a number >= 3",
+        "a number >= 4",
     ),
     # Values that come to nothing.
     (space(LOSSES, LOSSES), "space: loss", "one of them"),

@@ -41,6 +41,14 @@ def test_metrics_are_filled(fields: dict[str, Any], objective: str, compared: st
     assert (spec.objective.metric, spec.compare.metric) == (objective, compared)
 
 
+def test_a_trial_that_the_samples_of_settings_have_not_may_be_stopped() -> None:
+    lengths = values("training.epochs", 10, 100), values("training.evaluate_every_epochs", 10, 1)
+    _, violations = checked(space(*lengths, pruning={"asha": {"min_evaluations": 100}}))
+    assert violations == []
+    _, violations = checked(space(*lengths, pruning={"asha": {"min_evaluations": 101}}))
+    assert "a number <= 100" in violations[0]
+
+
 LOSS_OF_BASE = space(values("training.batch_size", 8, 16), objective="val/loss")
 
 # sweep, beginning of the violation, words in it

@@ -92,7 +92,9 @@ async def test_what_is_delivered_meanwhile_has_its_run_after_a_restore(
     (spool / waiting.id).mkdir(parents=True)
     add_deliveries(rules.database, record, spool)
     after = {row["id"]: row for row in dump.read_rows(record, "jobs")}
-    assert TrackingRun.FromString(after[delivered.id].pop("tracking")).run_id.startswith("run-")
+    run_id = f"run-{delivered.id}"
+    assert TrackingRun.FromString(after[delivered.id].pop("tracking")).run_id == run_id
+    assert after[delivered.id].pop("tracking_run_id") == run_id
     assert list(after.values()) == [
         {name: value for name, value in row.items() if name in after[row["id"]]} for row in before
     ]

@@ -227,6 +227,8 @@ def test_a_run_that_was_dropped_does_not_come_back_with_its_experiment(
         delivery.deliver()
         experiment = tracking.get_experiment_by_name("dropped")
         assert experiment is not None
+        # A job of another server runs in the same experiment.
+        others = tracking.create_run(experiment.experiment_id, tags={"talweg.job": "zzzzzzzzzzz2"})
         tracking.delete_experiment(experiment.experiment_id)
         jobs.finish(first, SUCCEEDED)
         dropped.end(state="SUCCEEDED")
@@ -244,6 +246,7 @@ def test_a_run_that_was_dropped_does_not_come_back_with_its_experiment(
         waiting.end(state="SUCCEEDED")
     again.deliver()
     assert runs_of(tracking, spec, first.lease.job) == []
+    assert tracking.get_run(others.info.run_id).info.lifecycle_stage == "active"
     (run,) = runs_of(tracking, spec, second.lease.job)
     assert run.info.status == "FINISHED"
     assert steps_of(tracking, run, "train/loss") == list(range(1, 9))

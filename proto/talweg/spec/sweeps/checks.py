@@ -230,8 +230,8 @@ def _pruning(spec: SweepSpec) -> Iterator[Violation]:
     if not spec.pruning.HasField("wilcoxon"):
         return
     threshold = spec.pruning.wilcoxon.threshold
-    # The smallest p of n pairs is 2^-n.
-    least = math.floor(-math.log2(threshold)) + 1
+    # The smallest p of n pairs is 2^-n; a trial whose seeds have all ended has nothing to stop.
+    least = math.floor(-math.log2(threshold)) + 2
     if spec.seeds.count < least:
         hint = f"with fewer no p is below the threshold, {threshold:g}: no trial would be stopped"
         found = f"{spec.seeds.count} under pruning.wilcoxon"

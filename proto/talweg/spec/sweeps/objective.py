@@ -57,7 +57,9 @@ def _asha(asha: Asha, jobs: Sequence[JobSpec]) -> Iterator[Violation]:
     """Check that some job comes to the first decision, as far as is known before it runs."""
     if any(job.training.WhichOneof("length") == "steps" for job in jobs):
         return
-    most = max(-(-job.training.epochs // job.training.evaluate_every_epochs) for job in jobs)
+    # Each value occurs in some job, the two that give the most maybe not in one.
+    longest = max(job.training.epochs for job in jobs)
+    most = -(-longest // min(job.training.evaluate_every_epochs for job in jobs))
     if asha.min_evaluations > most:
         found, allowed = shown(asha.min_evaluations), f"a number <= {most}"
         hint = "jobs have no more evaluations, so that no trial would be stopped"

@@ -35,23 +35,23 @@ def add_deliveries(database: Database, record: Path, spool: Path) -> None:
         and not (spool / row["id"]).exists()
     ]
     found = {
-        job: run
-        for job, run in _runs(database, missing)
-        if run is not None and TrackingRun.FromString(run).complete
+        job: columns
+        for job, columns in _runs(database, missing)
+        if TrackingRun.FromString(columns["tracking"] or b"").complete
     }
 
     def rows() -> Iterator[dict[str, Any]]:
         for row in dump.read_rows(record, "jobs"):
-            yield {**row, "tracking": found.get(row["id"], row["tracking"])}
+            yield {**row, **found.get(row["id"], {})}
 
     if found:
         dump.replace_rows(record, "jobs", rows())
 
 
-def _runs(database: Database, ids: list[str]) -> Iterator[tuple[str, bytes | None]]:
+def _runs(database: Database, ids: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     with database.read() as connection:
         for start in range(0, len(ids), _AT_ONCE):
             some = ids[start : start + _AT_ONCE]
-            statement = select(jobs.c.id, jobs.c.tracking).where(jobs.c.id.in_(some))
-            for row in connection.execute(statement):
-                yield row.id, row.tracking
+            columns = (jobs.c.id, jobs.c.tracking_run_id, jobs.c.tracking)
+            for row in connection.execute(select(*columns).where(jobs.c.id.in_(some))):
+                yield row.id, {"tracking_run_id": row.tracking_run_id, "tracking": row.tracking}

@@ -123,7 +123,8 @@ def _delete_dropped(experiment_id: str, runs: Runs, record: Record) -> None:
     """
     for run in runs.running_again(experiment_id):
         job = record.job(run.data.tags[JOB_TAG])
-        if job is None or job.tracking.deleted:
+        # A job that this server does not know may be another server's.
+        if job is not None and job.tracking.deleted:
             with suppress(RunGoneError):
                 # Another thread may have been quicker.
                 runs.delete(run.info.run_id)
