@@ -6,18 +6,22 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
-from tests._parts import free_port
+from kombu.exceptions import OperationalError
+from tests._parts import Gate, free_port
 from tests.server.conftest import Running, Start
 from tests.server.samples import spec
 from tests.server.test_watch import killable_redis
 
+from talweg.server.broker import celery_app
 from talweg.server.broker import redis_url as to_redis_url
 from talweg.server.errors import BadSetting, DatabaseUnavailable
 from talweg.server.queueing import dispatcher, presence
@@ -336,6 +340,30 @@ async def test_the_stream_of_events_is_bounded(running: Running, broker: redis.R
     )
     await until(lambda: broker.xlen("talweg:events") >= 2)
     assert 0 < int(broker.ttl("talweg:events")) <= 3600
+
+
+def test_a_question_to_workers_ends_although_the_broker_is_gone(redis_url: str) -> None:
+    gate = Gate(urlsplit(redis_url).port or 0)
+    gate.open()
+    app = celery_app(f"redis://127.0.0.1:{gate.port}/0")
+    errors: list[Exception] = []
+    with app.connection_for_write(connect_timeout=2) as connection:
+        # It goes once the question is ready to be sent, as kombu's control messages are.
+        producer = connection.Producer()
+        assert producer.channel
+        gate.close()
+
+        def ask() -> None:
+            try:
+                producer.publish({}, routing_key="any", retry=True)
+            except Exception as exc:
+                errors.append(exc)
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(60)
+    (error,) = errors
+    assert isinstance(error, OperationalError | redis.RedisError)
 
 
 @pytest.mark.parametrize(

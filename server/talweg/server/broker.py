@@ -1,8 +1,10 @@
 """How this server speaks to the broker: Celery's settings, and Redis beside Celery."""
 
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from celery import Celery
+from kombu.connection import Connection
 
 from talweg.server.errors import BadSetting
 from talweg.spec.broker import KEY_PREFIX
@@ -48,6 +50,17 @@ def _is_readable(parts: SplitResult) -> bool:
     return not database or database.isdecimal()
 
 
+class _ImpatientConnection(Connection):
+    """Gives a broker up that is gone.
+
+    By kombu's default what Celery asks of workers is sent again without end. Whoever waits for the
+    answer, such as a server that is to end, would wait until the broker is back.
+    """
+
+    def ensure(self, *arguments: Any, **options: Any) -> Any:
+        return super().ensure(*arguments, **{"max_retries": 0, **options})  # type: ignore[no-untyped-call]
+
+
 def celery_app(broker_url: str) -> Celery:
     """Make the Celery app by which wake-up messages are sent; it has no tasks of its own.
 
@@ -68,4 +81,5 @@ def celery_app(broker_url: str) -> Celery:
             "global_keyprefix": KEY_PREFIX,
         },
     )
+    app.amqp.Connection = _ImpatientConnection
     return app
