@@ -215,8 +215,8 @@ class JobServiceServicer:
 
     def DeleteJob(self, request, context):
         """Deletes an ended job from the record; a worker then removes its checkpoints, its model and its run
-        in MLflow. FAILED_PRECONDITION if it has not ended, if another job refers to it, or if its results
-        are still on their way to MLflow. Deleting a job again is no error while its files are being removed.
+        in MLflow. FAILED_PRECONDITION if it has not ended, if another job refers to it, if a sweep that
+        runs goes on with its result, or if its results are still on their way to MLflow. Deleting a job again is no error while its files are being removed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -80,8 +80,8 @@ class JobServiceStub:
     """Submits the spec of an ended job as a new job. FAILED_PRECONDITION if it has not ended."""
     DeleteJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.DeleteJobRequest, _jobs_pb2.DeleteJobResponse]
     """Deletes an ended job from the record; a worker then removes its checkpoints, its model and its run
-    in MLflow. FAILED_PRECONDITION if it has not ended, if another job refers to it, or if its results
-    are still on their way to MLflow. Deleting a job again is no error while its files are being removed.
+    in MLflow. FAILED_PRECONDITION if it has not ended, if another job refers to it, if a sweep that
+    runs goes on with its result, or if its results are still on their way to MLflow. Deleting a job again is no error while its files are being removed.
     """
     CollectJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CollectJobsRequest, _jobs_pb2.CollectJobsResponse]
     """Deletes jobs that ended long ago, up to 1,000 at once. Jobs that another job refers to stay."""
@@ -138,8 +138,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """Submits the spec of an ended job as a new job. FAILED_PRECONDITION if it has not ended."""
     DeleteJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.DeleteJobRequest, _jobs_pb2.DeleteJobResponse]  # type: ignore[assignment]
     """Deletes an ended job from the record; a worker then removes its checkpoints, its model and its run
-    in MLflow. FAILED_PRECONDITION if it has not ended, if another job refers to it, or if its results
-    are still on their way to MLflow. Deleting a job again is no error while its files are being removed.
+    in MLflow. FAILED_PRECONDITION if it has not ended, if another job refers to it, if a sweep that
+    runs goes on with its result, or if its results are still on their way to MLflow. Deleting a job again is no error while its files are being removed.
     """
     CollectJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CollectJobsRequest, _jobs_pb2.CollectJobsResponse]  # type: ignore[assignment]
     """Deletes jobs that ended long ago, up to 1,000 at once. Jobs that another job refers to stay."""
@@ -271,8 +271,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.DeleteJobResponse, _abc.Awaitable[_jobs_pb2.DeleteJobResponse]]:
         """Deletes an ended job from the record; a worker then removes its checkpoints, its model and its run
-        in MLflow. FAILED_PRECONDITION if it has not ended, if another job refers to it, or if its results
-        are still on their way to MLflow. Deleting a job again is no error while its files are being removed.
+        in MLflow. FAILED_PRECONDITION if it has not ended, if another job refers to it, if a sweep that
+        runs goes on with its result, or if its results are still on their way to MLflow. Deleting a job again is no error while its files are being removed.
         """
 
     @_abc_1.abstractmethod
