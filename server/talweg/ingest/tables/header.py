@@ -41,21 +41,8 @@ def header_problems(names: Sequence[str], *, delimiter: str = "") -> list[Proble
                 "add a line with names, separated as the values are",
             )
         )
-    empty = [index + 1 for index, name in enumerate(names) if not name]
-    if empty and not problems:
-        columns = ", ".join(map(str, empty[:10])) + (" …" if len(empty) > 10 else "")
-        hint = "give it a name"
-        if delimiter and len(empty) > len(names) / 2:
-            hint = ABOVE_NAMES
-        elif delimiter and empty == [len(names)]:
-            hint += (
-                f"; if nothing is in it, remove the {quoted(delimiter)} at the ends of the lines"
-            )
-        elif empty == [1]:
-            hint += "; if it numbers the rows, write the file without it: to_csv(index=False)"
-        problems.append(
-            Problem("header", f"no name for column {columns}", "a name for each column", hint)
-        )
+    elif "" in names:
+        problems.append(_without_name(names, delimiter))
     places: dict[str, list[int]] = {}
     for index, name in enumerate(names):
         places.setdefault(name, []).append(index + 1)
@@ -79,6 +66,19 @@ def header_problems(names: Sequence[str], *, delimiter: str = "") -> list[Proble
                 )
             )
     return problems
+
+
+def _without_name(names: Sequence[str], delimiter: str) -> Problem:
+    empty = [index + 1 for index, name in enumerate(names) if not name]
+    columns = ", ".join(map(str, empty[:10])) + (" …" if len(empty) > 10 else "")
+    hint = "give it a name"
+    if delimiter and len(empty) > len(names) / 2:
+        hint = ABOVE_NAMES
+    elif delimiter and empty == [len(names)]:
+        hint += f"; if nothing is in it, remove the {quoted(delimiter)} at the ends of the lines"
+    elif empty == [1]:
+        hint += "; if it numbers the rows, write the file without it: to_csv(index=False)"
+    return Problem("header", f"no name for column {columns}", "a name for each column", hint)
 
 
 def odd_header(names: Sequence[str], rows: str, ends: str) -> Problem:

@@ -365,6 +365,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 @contextmanager
 def _written_aside(path: Path) -> Iterator[Path]:
     """Return a path to write to, and rename it into place unless writing failed."""
+    # Always the same, in a folder that is the worker's alone: what a kill leaves is written over.
     part = path.with_name(f".{path.name}.part")
     try:
         yield part

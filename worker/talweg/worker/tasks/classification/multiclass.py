@@ -43,12 +43,11 @@ class Multiclass(OneTarget):
         logits = outputs if head is None else head.logits(outputs.double()).detach()
         logits = logits.to("cpu", torch.float64)
         probabilities: Floats = self.postprocess.of_logits(logits).numpy()
-        log_odds = self.postprocess.log_odds(logits)
         return Predictions(
             y.numpy(),
             probabilities.argmax(axis=1),
             probabilities,
-            log_odds=None if log_odds is None else log_odds.numpy(),
+            log_odds=self.postprocess.log_odds(logits),
         )
 
     def metrics(self, predictions: Predictions) -> dict[str, float]:

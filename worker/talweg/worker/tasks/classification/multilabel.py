@@ -40,12 +40,11 @@ class Multilabel(OneTarget):
         logits = outputs.to("cpu", torch.float64)
         probabilities: Floats = self.postprocess(logits).numpy()
         labels = (probabilities >= self._threshold).astype(np.int64)
-        log_odds = self.postprocess.log_odds(logits)
         return Predictions(
             y.numpy().astype(np.int64),
             labels,
             probabilities,
-            log_odds=None if log_odds is None else log_odds.numpy(),
+            log_odds=self.postprocess.log_odds(logits),
         )
 
     def metrics(self, predictions: Predictions) -> dict[str, float]:

@@ -11,6 +11,7 @@ from talweg.spec import kind, output_activation, output_of
 from talweg.v1.options_pb2 import OutputFacts
 from talweg.v1.spec_pb2 import JobSpec
 from talweg.worker.data import DataBundle
+from talweg.worker.tasks.common.metrics import Floats
 from talweg.worker.tasks.common.postprocessing import ACTIVATIONS, Activation, Postprocessor
 
 
@@ -44,11 +45,15 @@ class Probabilities(Postprocessor):
         """Return the probabilities of logits, or of what the last layer has made of them."""
         return ACTIVATIONS[self.activation](logits)
 
-    def log_odds(self, logits: Tensor) -> Tensor | None:
+    def log_odds(self, logits: Tensor) -> Floats | None:
         """Return log p / (1 - p) of probabilities p; None where the last layer gives these."""
         if self.activation == "sigmoid":
-            return logits
-        return class_log_odds(logits) if self.activation == "softmax" else None
+            odds: Floats = logits.numpy()
+        elif self.activation == "softmax":
+            odds = class_log_odds(logits).numpy()
+        else:
+            return None
+        return odds
 
     def described(self) -> dict[str, Any]:
         """Return its parameters; the vectors are weights."""
