@@ -1,6 +1,7 @@
 """Baselines of scikit-learn: the same as a user would get by hand, and the training untouched."""
 
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from talweg.v1.jobs_pb2 import Job
 from talweg.worker import data, diagnostics
+from talweg.worker.diagnostics.stopping import StoppedError, until_stopped
 from talweg.worker.training import RecordingReporter, Stop
 
 SHORT: dict[str, Any] = {"training": {"epochs": 2}, "model": {"mlp": {"hidden": [8]}}}
@@ -172,6 +174,28 @@ def test_a_run_stops_while_a_baseline_learns(reason: Any, state: int) -> None:
     assert not [name for name in told_names(report) if name.startswith(("gradient", "linear"))]
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_stop_that_a_library_takes_for_its_own_error_is_one() -> None:
+    num_asked = 0
+
+    class Control:
+        def check(self) -> Stop | None:
+            nonlocal num_asked
+            num_asked += 1
+            return Stop("pause") if num_asked > 1 else None
+
+    def items() -> Iterator[int]:
+        try:
+            # Until the signal comes, as deep in a library.
+            while True:
+                hash(())
+        except Exception as exc:
+            raise ValueError("no valid format") from exc
+        yield 1
+
+    with pytest.raises(StoppedError, match="pause"):
+        list(until_stopped(items(), Control()))
 
 
 def test_boosting_keeps_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,9 +29,9 @@ def until_stopped(items: Iterator[Item], control: Control) -> Iterator[Item]:
     """Yield items that each take long to compute, and leave them when the run must stop.
 
     A signal looks at `control` while an item is computed, again and again: where a library catches
-    one exception and goes on, there comes another. Only a process's main thread hears
-    signals: elsewhere `control` is asked between items alone. What is computed in C, such as a
-    decomposition of a matrix, ends first.
+    one exception and goes on, there comes another, and an error that it makes of one is none. Only
+    a process's main thread hears signals: elsewhere `control` is asked between items alone. What
+    is computed in C, such as a decomposition of a matrix, ends first.
 
     Raises:
         StoppedError: The run must stop.
@@ -53,16 +53,27 @@ def _looking(control: Control) -> Iterator[None]:
         yield
         return
     is_within = True
+    stopped: StoppedError | None = None
 
     def look(_: int, __: FrameType | None) -> None:
+        nonlocal stopped
         if is_within:
-            _look(control)
+            try:
+                _look(control)
+            except StoppedError as exc:
+                stopped = exc
+                raise
 
     before = signal.signal(signal.SIGALRM, look)
     signal.setitimer(signal.ITIMER_REAL, _SECONDS, _SECONDS)
     try:
         try:
             yield
+        except Exception as exc:
+            if stopped is not None and exc is not stopped:
+                # A library takes what interrupts it for an error of its own.
+                raise stopped from exc
+            raise
         finally:
             # A signal that comes now finds nothing to leave.
             is_within = False
